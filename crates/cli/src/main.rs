@@ -1,0 +1,2 @@
+//! maos
+fn main() {}
