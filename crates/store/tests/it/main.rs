@@ -1,0 +1,3 @@
+//! All integration tests of the store in one binary.
+mod sqlite_file;
+mod sqlite_memory;
