@@ -35,21 +35,13 @@ impl Drive {
     pub fn new(mut task: Task) -> Self {
         task.take_changed();
         task.changed.0.extend(task.runs.keys().cloned());
-        Self {
-            task,
-            new: vec![],
-            in_flight: BTreeMap::new(),
-            deadline: None,
-        }
+        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None }
     }
 
     /// Takes a task that was just created; its first events are yet to be committed.
     pub fn created(task: Task, at: Time, events: Vec<crate::event::Event>) -> Self {
         let mut drive = Self::new(task);
-        drive.new = events
-            .into_iter()
-            .map(|event| Recorded { at, event })
-            .collect();
+        drive.new = events.into_iter().map(|event| Recorded { at, event }).collect();
         drive
     }
 
@@ -61,8 +53,7 @@ impl Drive {
     /// Decides on an input. What it records is added to [`Drive::uncommitted`].
     pub fn input(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<(), Rejected> {
         let events = self.task.handle(now, input, ctx)?;
-        self.new
-            .extend(events.into_iter().map(|event| Recorded { at: now, event }));
+        self.new.extend(events.into_iter().map(|event| Recorded { at: now, event }));
         Ok(())
     }
 
@@ -74,24 +65,13 @@ impl Drive {
     /// Compares what should be in flight with what is. Call it only when everything is committed: an action is started from a committed
     /// state or not at all.
     pub fn reconcile(&mut self) -> Changes {
-        assert!(
-            self.new.is_empty(),
-            "actions are derived from committed state only"
-        );
+        assert!(self.new.is_empty(), "actions are derived from committed state only");
         let mut changes = Changes::default();
         for place in self.task.take_changed() {
             let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
             let have = self.in_flight.remove(&place).unwrap_or_default();
-            changes.abort.extend(
-                have.iter()
-                    .filter(|a| !want.iter().any(|w| same(a, w)))
-                    .cloned(),
-            );
-            changes.start.extend(
-                want.iter()
-                    .filter(|w| !have.iter().any(|a| same(a, w)))
-                    .cloned(),
-            );
+            changes.abort.extend(have.iter().filter(|a| !want.iter().any(|w| same(a, w))).cloned());
+            changes.start.extend(want.iter().filter(|w| !have.iter().any(|a| same(a, w))).cloned());
             if !want.is_empty() {
                 self.in_flight.insert(place, want);
             }
@@ -114,32 +94,11 @@ impl Drive {
 /// Whether two actions are the same thing in flight: a seat stays the same while its holder goes from waiting to working.
 fn same(a: &Action, b: &Action) -> bool {
     match (a, b) {
-        (
-            Action::Seat {
-                place: p,
-                agent: before,
-                at_work: was,
-                ..
-            },
-            Action::Seat {
-                place: q,
-                agent,
-                at_work,
-                ..
-            },
-        ) => {
-            p == q
-                && (was == at_work
-                    || (!was && *at_work && agent.is_some())
-                        && (before.is_none() || agent.is_some()))
+        (Action::Seat { place: p, agent: before, at_work: was, .. }, Action::Seat { place: q, agent, at_work, .. }) => {
+            p == q && (was == at_work || (!was && *at_work && agent.is_some()) && (before.is_none() || agent.is_some()))
         }
-        (
-            Action::Model { .. }
-            | Action::Tool { .. }
-            | Action::StepDeadline { .. }
-            | Action::Deadline { .. }
-            | Action::Seat { .. },
-            _,
-        ) => a == b,
+        (Action::Model { .. } | Action::Tool { .. } | Action::StepDeadline { .. } | Action::Deadline { .. } | Action::Seat { .. }, _) => {
+            a == b
+        }
     }
 }

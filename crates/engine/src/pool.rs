@@ -113,21 +113,8 @@ impl Pool {
         for (id, kind, since) in known {
             let next = pool.next_number.entry(kind.clone()).or_default();
             *next = (*next).max(id.number());
-            pool.idle
-                .entry(kind.clone())
-                .or_default()
-                .insert(id.clone());
-            pool.agents.insert(
-                id.clone(),
-                Agent {
-                    id,
-                    kind,
-                    at: None,
-                    served: 0,
-                    since,
-                    changed: since,
-                },
-            );
+            pool.idle.entry(kind.clone()).or_default().insert(id.clone());
+            pool.agents.insert(id.clone(), Agent { id, kind, at: None, served: 0, since, changed: since });
         }
         pool
     }
@@ -165,12 +152,8 @@ impl Pool {
         if self.seated.contains_key(&want.spot) || self.waiting.contains_key(&want.spot) {
             return;
         }
-        let rank = Rank {
-            lane: lane(want.priority, want.since),
-            path: std::cmp::Reverse(want.path),
-            since: want.since,
-            spot: want.spot.clone(),
-        };
+        let rank =
+            Rank { lane: lane(want.priority, want.since), path: std::cmp::Reverse(want.path), since: want.since, spot: want.spot.clone() };
         self.tasks.entry(want.spot.0.clone()).or_default().max = want.task_max;
         self.queue.insert(rank.clone());
         self.waiting.insert(want.spot.clone(), (rank, want));
@@ -206,11 +189,7 @@ impl Pool {
         if self.tasks.get(&spot.0).is_some_and(|t| {
             t.used == 0
                 && t.held_back.is_empty()
-                && !self
-                    .waiting
-                    .range((spot.0.clone(), Place::Plan)..)
-                    .next()
-                    .is_some_and(|(s, _)| s.0 == spot.0)
+                && !self.waiting.range((spot.0.clone(), Place::Plan)..).next().is_some_and(|(s, _)| s.0 == spot.0)
         }) {
             self.tasks.remove(&spot.0);
         }
@@ -262,11 +241,7 @@ impl Pool {
         self.busy += 1;
         self.tasks.entry(want.spot.0.clone()).or_default().used += 1;
         self.seated.insert(want.spot.clone(), id.clone());
-        Grant {
-            spot: want.spot.clone(),
-            agent: id,
-            new,
-        }
+        Grant { spot: want.spot.clone(), agent: id, new }
     }
 }
 
@@ -276,19 +251,9 @@ mod tests {
     use crate::ids::StepId;
 
     fn spot(task: &str, step: &str) -> Spot {
-        (
-            TaskId::new(format!("task_{task:0>10}")).unwrap(),
-            Place::Step(StepId::new(step).unwrap()),
-        )
+        (TaskId::new(format!("task_{task:0>10}")).unwrap(), Place::Step(StepId::new(step).unwrap()))
     }
-    fn want(
-        task: &str,
-        step: &str,
-        priority: Priority,
-        path: u32,
-        since_s: i64,
-        task_max: u32,
-    ) -> Want {
+    fn want(task: &str, step: &str, priority: Priority, path: u32, since_s: i64, task_max: u32) -> Want {
         Want {
             spot: spot(task, step),
             kind: AgentType::new("coder").unwrap(),
@@ -334,29 +299,18 @@ mod tests {
             pool.want(want("a", step, Priority::High, 1, 0, 2));
             pool.want(want("b", step, Priority::Low, 1, 0, 9));
         }
-        let got: Vec<_> = pool
-            .grant(Time(1))
-            .into_iter()
-            .map(|g| (g.spot.0.to_string(), g.agent.to_string(), g.new))
-            .collect();
+        let got: Vec<_> = pool.grant(Time(1)).into_iter().map(|g| (g.spot.0.to_string(), g.agent.to_string(), g.new)).collect();
         assert_eq!(
             got,
             [
                 ("task_000000000a".into(), "agent_coder_001".into(), true),
                 ("task_000000000a".into(), "agent_coder_002".into(), true),
-                (
-                    "task_000000000b".into(),
-                    "agent_coder_003".to_string(),
-                    true
-                ),
+                ("task_000000000b".into(), "agent_coder_003".to_string(), true),
             ]
         );
         pool.leave(&spot("b", "s1"), Time(2));
         let next = pool.grant(Time(2));
-        assert_eq!(
-            (next[0].spot.clone(), next[0].agent.as_str(), next[0].new),
-            (spot("b", "s2"), "agent_coder_003", false)
-        );
+        assert_eq!((next[0].spot.clone(), next[0].agent.as_str(), next[0].new), (spot("b", "s2"), "agent_coder_003", false));
         pool.leave(&spot("a", "s1"), Time(3));
         assert_eq!(pool.grant(Time(3))[0].spot, spot("a", "s3"));
         assert_eq!(pool.busy(), 3);
