@@ -43,7 +43,7 @@ impl Task {
     fn make_calls(&mut self, now: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let wanting: Vec<Place> = self.wanting.iter().cloned().collect();
         for place in wanting {
-            if self.status == Status::Paused || self.status.is_terminal() {
+            if ctx.draining || self.status == Status::Paused || self.status.is_terminal() {
                 return;
             }
             if !self.start_tools(now, &place, ctx, out) && self.wanting.contains(&place) {

@@ -258,6 +258,7 @@ impl Task {
                 | FailureClass::Fatal => turn.failed += 1,
             }
             turn.last_error = Some(message.to_owned());
+            turn.last_class = Some(class);
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Ctx<'a> {
     pub quotes: &'a dyn Quoter,
     /// What is left of the daily budget; `None` if there is none.
     pub daily_left: Option<Money>,
+    /// The node is being stopped: no new call is made; the next owner makes it.
+    pub draining: bool,
 }
 
 impl Task {
@@ -278,6 +280,8 @@ impl Task {
         let turn = self.runs.get(&effect.place).and_then(|r| r.turn(effect.turn)).expect("a call that is awaited has a turn");
         let failed = if error.class == crate::message::FailureClass::RateLimited { turn.limited } else { turn.failed };
         match verdict(error, failed.max(1), dice, ctx.limits) {
+            // The next owner makes the call again.
+            Verdict::Again { .. } if ctx.draining => {}
             Verdict::Again { after_ms } => {
                 self.request(now, &effect.place, now.plus_ms(after_ms), ctx, out);
             }

@@ -85,6 +85,21 @@ impl Drive {
         changes
     }
 
+    /// Puts the committed state in the place of one whose events were refused; what is in flight stays in flight.
+    pub fn replace(&mut self, mut task: Task) {
+        self.new.clear();
+        task.changed.0 = task.runs.keys().cloned().collect();
+        self.task = task;
+    }
+
+    /// The pool's grant for a place was not taken: the place waits for an agent again if it still needs one.
+    pub fn forget_seat(&mut self, place: &Place) {
+        if let Some(actions) = self.in_flight.get_mut(place) {
+            actions.retain(|a| !matches!(a, Action::Seat { .. }));
+        }
+        self.task.changed.0.insert(place.clone());
+    }
+
     /// Everything believed to be in flight.
     pub fn in_flight(&self) -> impl Iterator<Item = &Action> {
         self.in_flight.values().flatten().chain(&self.deadline)

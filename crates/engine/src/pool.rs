@@ -147,6 +147,22 @@ impl Pool {
         }
     }
 
+    /// Whether the place has an agent.
+    pub fn has(&self, spot: &Spot) -> bool {
+        self.seated.contains_key(spot)
+    }
+
+    /// A task needs no agents any more.
+    pub fn leave_task(&mut self, task: &TaskId, now: Time) {
+        let from = (task.clone(), Place::Plan);
+        let of_task = |spot: &Spot| spot.0 == *task;
+        let spots: Vec<Spot> = self.waiting.range(from.clone()..).map(|(s, _)| s).take_while(|s| of_task(s)).cloned().collect();
+        let seated: Vec<Spot> = self.seated.range(from..).map(|(s, _)| s).take_while(|s| of_task(s)).cloned().collect();
+        for spot in spots.iter().chain(&seated) {
+            self.leave(spot, now);
+        }
+    }
+
     /// A place waits for an agent. Asking again changes nothing.
     pub fn want(&mut self, want: Want) {
         if self.seated.contains_key(&want.spot) || self.waiting.contains_key(&want.spot) {

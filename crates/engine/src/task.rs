@@ -94,6 +94,9 @@ pub struct Turn {
     pub limited: u32,
     /// The last failure, in one line.
     pub last_error: Option<String>,
+    /// Its class: decides on a fallback model, where one is configured.
+    #[serde(default)]
+    pub last_class: Option<crate::message::FailureClass>,
     /// First intent.
     pub requested_at: Option<Time>,
     /// The call, while it should be in flight.
