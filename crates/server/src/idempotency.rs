@@ -75,23 +75,6 @@ impl Keys {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-impl Kept {
-    fn drop_old(&mut self) {
-        let too_old = |e: &Entry| e.at.elapsed() > Duration::from_secs(KEPT_SECONDS);
-        while let Some(oldest) = self.order.front() {
-            let full = self.bytes > KEPT_BYTES_MAX || self.order.len() > KEPT_ENTRIES_MAX;
-            if !full && !self.entries.get(oldest).is_some_and(too_old) {
-                return;
-            }
-            if let Some(scope) = self.order.pop_front()
-                && let Some(answer) = self.entries.remove(&scope).and_then(|e| e.answer)
-            {
-                self.bytes -= answer.body.len();
-            }
-        }
-    }
 
     /// Takes a key for a request (`scope` names key, principal and path; `hash` the body), or says what is known of it.
     pub(crate) fn begin(&self, scope: &str, hash: [u8; 32]) -> Begun {
@@ -133,6 +116,23 @@ impl Kept {
     /// Gives the key free.
     pub(crate) fn abort(&self, scope: &str) {
         self.lock().entries.remove(scope);
+    }
+}
+
+impl Kept {
+    fn drop_old(&mut self) {
+        let too_old = |e: &Entry| e.at.elapsed() > Duration::from_secs(KEPT_SECONDS);
+        while let Some(oldest) = self.order.front() {
+            let full = self.bytes > KEPT_BYTES_MAX || self.order.len() > KEPT_ENTRIES_MAX;
+            if !full && !self.entries.get(oldest).is_some_and(too_old) {
+                return;
+            }
+            if let Some(scope) = self.order.pop_front()
+                && let Some(answer) = self.entries.remove(&scope).and_then(|e| e.answer)
+            {
+                self.bytes -= answer.body.len();
+            }
+        }
     }
 }
 

@@ -1,0 +1,7 @@
+//! One file per command. A command parses, asks, prints; rules live in the server.
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod help;
+pub(crate) mod init;
+pub(crate) mod logs;
+pub(crate) mod version;

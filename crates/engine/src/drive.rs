@@ -1,0 +1,145 @@
+//! The one loop, without its hands: holds the state and what is in flight, takes inputs, gives what to commit, and, after the commit,
+//! what to start and what to abort. The runtime turns it with real calls, the simulation with dice; there is no other path.
+//!
+//! Protocol: any number of [`Drive::input`], then commit what [`Drive::uncommitted`] returns, then [`Drive::reconcile`]. If the commit is
+//! refused, drop the drive and fold the journal anew.
+use crate::action::Action;
+use crate::decide::Ctx;
+use crate::event::Recorded;
+use crate::ids::Place;
+use crate::input::{Input, Rejected};
+use crate::task::Task;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A task being driven by the holder of its lease.
+#[derive(Debug)]
+pub struct Drive {
+    task: Task,
+    new: Vec<Recorded>,
+    in_flight: BTreeMap<Place, BTreeSet<Action>>,
+    deadline: Option<Action>,
+}
+
+/// What to change in flight after a commit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// To be started.
+    pub start: Vec<Action>,
+    /// To be aborted.
+    pub abort: Vec<Action>,
+}
+
+impl Drive {
+    /// Takes a folded state; nothing is in flight.
+    pub fn new(mut task: Task) -> Self {
+        task.take_changed();
+        task.changed.0.extend(task.runs.keys().cloned());
+        Self {
+            task,
+            new: vec![],
+            in_flight: BTreeMap::new(),
+            deadline: None,
+        }
+    }
+
+    /// Takes a task that was just created; its first events are yet to be committed.
+    pub fn created(task: Task, at: Time, events: Vec<crate::event::Event>) -> Self {
+        let mut drive = Self::new(task);
+        drive.new = events
+            .into_iter()
+            .map(|event| Recorded { at, event })
+            .collect();
+        drive
+    }
+
+    /// The state, uncommitted events included.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Decides on an input. What it records is added to [`Drive::uncommitted`].
+    pub fn input(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<(), Rejected> {
+        let events = self.task.handle(now, input, ctx)?;
+        self.new
+            .extend(events.into_iter().map(|event| Recorded { at: now, event }));
+        Ok(())
+    }
+
+    /// Takes the events to commit.
+    pub fn uncommitted(&mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.new)
+    }
+
+    /// Compares what should be in flight with what is. Call it only when everything is committed: an action is started from a committed
+    /// state or not at all.
+    pub fn reconcile(&mut self) -> Changes {
+        assert!(
+            self.new.is_empty(),
+            "actions are derived from committed state only"
+        );
+        let mut changes = Changes::default();
+        for place in self.task.take_changed() {
+            let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
+            let have = self.in_flight.remove(&place).unwrap_or_default();
+            changes.abort.extend(
+                have.iter()
+                    .filter(|a| !want.iter().any(|w| same(a, w)))
+                    .cloned(),
+            );
+            changes.start.extend(
+                want.iter()
+                    .filter(|w| !have.iter().any(|a| same(a, w)))
+                    .cloned(),
+            );
+            if !want.is_empty() {
+                self.in_flight.insert(place, want);
+            }
+        }
+        let deadline = self.task.deadline();
+        if deadline != self.deadline {
+            changes.abort.extend(self.deadline.take());
+            changes.start.extend(deadline.clone());
+            self.deadline = deadline;
+        }
+        changes
+    }
+
+    /// Everything believed to be in flight.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Action> {
+        self.in_flight.values().flatten().chain(&self.deadline)
+    }
+}
+
+/// Whether two actions are the same thing in flight: a seat stays the same while its holder goes from waiting to working.
+fn same(a: &Action, b: &Action) -> bool {
+    match (a, b) {
+        (
+            Action::Seat {
+                place: p,
+                agent: before,
+                at_work: was,
+                ..
+            },
+            Action::Seat {
+                place: q,
+                agent,
+                at_work,
+                ..
+            },
+        ) => {
+            p == q
+                && (was == at_work
+                    || (!was && *at_work && agent.is_some())
+                        && (before.is_none() || agent.is_some()))
+        }
+        (
+            Action::Model { .. }
+            | Action::Tool { .. }
+            | Action::StepDeadline { .. }
+            | Action::Deadline { .. }
+            | Action::Seat { .. },
+            _,
+        ) => a == b,
+    }
+}
