@@ -3,12 +3,19 @@
 //! Invariant: one call of [`Model::call`] is at most one request on the wire. Nothing here retries; the engine decides that,
 //! because every attempt is journaled. Must not know tasks, the journal, budgets or tools that are run.
 mod build_providers;
+mod claude;
 mod estimate;
 pub mod gate;
+mod headers;
+mod http;
 pub mod model;
 pub mod models;
+mod openai;
 pub mod options;
 pub mod prices;
+mod sse;
+mod tools;
+mod usage;
 
 pub use gate::{Gate, GateView, Need, Permit};
 pub use model::{

@@ -272,7 +272,11 @@ impl Worker {
         };
         let draining = node.draining.load(std::sync::atomic::Ordering::Relaxed);
         let ctx = Ctx { limits: &settings.limits, tools: &node.tools, quotes: &prompter, daily_left, draining };
+        // Inputs decided on together share what is left of the day.
+        let before = self.drive.task().account.committed();
         for input in inputs {
+            let booked = self.drive.task().account.committed().minus(before);
+            let ctx = Ctx { daily_left: daily_left.map(|left| left.minus(booked)), ..ctx };
             let seated = if let Input::Seated { place, .. } = &input { Some(place.clone()) } else { None };
             if let Err(rejected) = self.drive.input(clock::now(), input, ctx) {
                 tracing::info!(component = "orchestrator", task_id = %self.id, "not done: {rejected}");
