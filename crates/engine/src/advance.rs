@@ -41,7 +41,11 @@ impl Task {
         let quiet: Vec<Place> = self
             .running
             .iter()
-            .filter(|p| !self.runs[*p].is_open())
+            .filter(|p| {
+                let run = &self.runs[*p];
+                let held = run.current().and_then(|t| t.open.as_ref());
+                !run.is_open() || held.is_some_and(|o| self.held_back(o))
+            })
             .cloned()
             .collect();
         for place in quiet {
@@ -51,13 +55,16 @@ impl Task {
 
     fn make_calls(&mut self, now: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let wanting: Vec<Place> = self.wanting.iter().cloned().collect();
+        let mut waits = false;
         for place in wanting {
             if self.status == Status::Paused || self.status.is_terminal() {
                 return;
             }
-            if !self.start_tools(now, &place, ctx, out) && self.wanting.contains(&place) {
+            // Once a call waits for the budget no other is tried in its stead: a small one must not starve it, and each try costs a quote.
+            if !self.start_tools(now, &place, ctx, out) && !waits && self.wanting.contains(&place) {
                 match self.request(now, &place, now, ctx, out) {
-                    Asked::Requested | Asked::Waits => {}
+                    Asked::Requested => {}
+                    Asked::Waits => waits = true,
                     Asked::Paused => return,
                 }
             }
@@ -76,7 +83,7 @@ impl Task {
             return false;
         };
         let number = run.turns.len() as u32;
-        let Some(turn) = run.turns.last().filter(|t| t.paid.is_some()) else {
+        let Some(turn) = run.current().filter(|t| t.paid.is_some()) else {
             return false;
         };
         let asked: Vec<(String, String)> = turn
@@ -116,14 +123,9 @@ impl Task {
         out: &mut Vec<Event>,
     ) -> Asked {
         let run = &self.runs[place];
-        let fresh = run.turns.len() == run.base as usize
-            || run.turns.last().is_none_or(|t| t.paid.is_some());
-        let number = run.turns.len() as u32 + u32::from(fresh);
-        let attempt = if fresh {
-            1
-        } else {
-            run.turns.last().map_or(0, |t| t.attempts) + 1
-        };
+        let unpaid = run.current().filter(|t| t.paid.is_none());
+        let number = run.turns.len() as u32 + u32::from(unpaid.is_none());
+        let attempt = unpaid.map_or(0, |t| t.attempts) + 1;
         let used = number - run.base;
         if used > ctx.limits.turns_max {
             self.give_up(
@@ -181,7 +183,10 @@ impl Task {
                 ),
             ));
         }
-        let left = ctx.daily_left.filter(|left| reserve > *left)?;
+        let left = ctx.daily_left?.minus(committed);
+        if reserve <= left {
+            return None;
+        }
         Some((
             PauseReason::DailyBudget,
             format!(

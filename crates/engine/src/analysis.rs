@@ -40,11 +40,11 @@ pub struct Share {
 /// The whole analysis. Milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
-    /// From the first agent to the end (or now), held time not counted.
+    /// From the first agent (since the last retry) to the end (or now), held time not counted.
     pub wall_ms: u64,
     /// From submission to the first agent.
     pub queue_wait_ms: u64,
-    /// All model and tool calls added up.
+    /// All model and tool calls since then added up.
     pub work_ms: u64,
     /// The longest chain of work.
     pub critical_path_ms: u64,
@@ -82,6 +82,7 @@ impl Task {
     pub fn analysis(&self, now: Time) -> Analysis {
         let end = self.finished_at.unwrap_or(now);
         let start = self.started_at.unwrap_or(end);
+        let held = self.paused_ms + self.paused_at.map_or(0, |since| end.since_ms(since));
         let mut shares: Vec<Share> = vec![];
         let places = [Place::Plan]
             .into_iter()
@@ -94,7 +95,7 @@ impl Task {
             .chain([Place::Synthesis]);
         for place in places {
             if let Some(run) = self.runs.get(&place) {
-                shares.push(self.share(place, run, end));
+                shares.push(self.share(place, run, start, end));
             }
         }
         let (critical_path, critical_path_ms) = self.critical(&shares);
@@ -110,18 +111,18 @@ impl Task {
             }
         }
         Analysis {
-            wall_ms: end.since_ms(start).saturating_sub(self.paused_ms),
+            wall_ms: end.since_ms(start).saturating_sub(held),
             queue_wait_ms: start.since_ms(self.created_at),
             work_ms: shares.iter().map(|s| s.work_ms).sum(),
             critical_path_ms,
             critical_path,
-            most_at_once: self.most_at_once(end),
+            most_at_once: self.most_at_once(start, end),
             shares,
             by_model,
         }
     }
 
-    fn share(&self, place: Place, run: &Run, end: Time) -> Share {
+    fn share(&self, place: Place, run: &Run, start: Time, end: Time) -> Share {
         let mut share = Share {
             title: match &place {
                 Place::Plan => "plan".into(),
@@ -146,8 +147,13 @@ impl Task {
         for turn in &run.turns {
             if let Some(paid) = &turn.paid {
                 share.calls += 1;
-                share.work_ms += paid.at.since_ms(paid.sent_at);
-                share.call_wait_ms += turn.requested_at.map_or(0, |r| paid.sent_at.since_ms(r));
+                // Time before a retry is neither in the wall time nor in the work.
+                if paid.sent_at >= start {
+                    share.work_ms += paid.at.since_ms(paid.sent_at);
+                    share.call_wait_ms += turn
+                        .requested_at
+                        .map_or(0, |r| paid.sent_at.since_ms(r.max(start)));
+                }
             }
             share.failed_attempts += turn
                 .attempts
@@ -158,6 +164,7 @@ impl Task {
                     at,
                     ..
                 } = call.state
+                    && from >= start
                 {
                     share.work_ms += at.since_ms(from);
                 }
@@ -214,10 +221,10 @@ impl Task {
         (path, total)
     }
 
-    fn most_at_once(&self, end: Time) -> u32 {
+    fn most_at_once(&self, start: Time, end: Time) -> u32 {
         let mut edges: Vec<(Time, i32)> = vec![];
         for run in self.runs.values() {
-            if let Some(from) = run.started_at {
+            if let Some(from) = run.started_at.filter(|from| *from >= start) {
                 edges.push((from, 1));
                 edges.push((run.finished_at.unwrap_or(end), -1));
             }

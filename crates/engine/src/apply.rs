@@ -7,9 +7,9 @@ use crate::plan::{Plan, PlanSource, coordinator};
 use crate::share::{Mail, Written};
 use crate::spec::TaskSpec;
 use crate::status::{Status, StepStatus};
-use crate::task::{CallState, OpenCall, Paid, Run, Task, ToolCall, Turn};
+use crate::task::{ABORT_MS_MAX, Account, CallState, OpenCall, Paid, Run, Task, ToolCall, Turn};
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Task {
     /// Folds one entry into the state.
@@ -263,7 +263,11 @@ impl Task {
         if self.status == Status::Queued {
             self.status = Status::Running;
         }
-        self.started_at.get_or_insert(at);
+        if self.started_at.is_none() {
+            self.started_at = Some(at);
+            self.paused_ms = 0;
+        }
+        let held_ms = self.paused_ms;
         let Some(run) = self.runs.get_mut(place) else {
             return;
         };
@@ -271,6 +275,10 @@ impl Task {
         run.agent = Some(agent.clone());
         if run.started_at.is_none() {
             run.started_at = Some(at);
+            run.held_ms = held_ms;
+        }
+        // The first prompt of a conversation never changes.
+        if run.turns_now().is_empty() {
             run.state_seen = state_seen;
             run.mail_seen = mail_seen;
             run.mail_read = run.mail_read.max(mail_seen);
@@ -328,13 +336,7 @@ impl Task {
             return;
         };
         let Some(open) = turn.open.take() else { return };
-        let held = open.reserved.unwrap_or_default();
-        self.account.reserved = self.account.reserved.minus(held);
-        if possibly_billed {
-            self.account.possibly_billed = self.account.possibly_billed.plus(held);
-            self.account.possibly_billed_calls += 1;
-            self.account.price_unknown |= open.reserved.is_none();
-        }
+        self.account.settle(&open, possibly_billed);
         self.wanting.insert(effect.place.clone());
         self.changed.0.insert(effect.place.clone());
     }
@@ -424,18 +426,25 @@ impl Task {
             at,
         };
         let run = &self.runs[&effect.place];
-        if run.status == StepStatus::Running && run.turns.last().is_some_and(Turn::settled) {
+        if run.status == StepStatus::Running
+            && run.turns.len() == effect.turn as usize
+            && run.current().is_some_and(Turn::settled)
+        {
             self.wanting.insert(effect.place.clone());
         }
     }
 
     fn on_resumed(&mut self, at: Time) {
+        self.end_pause(at);
+        self.status = self.standing();
+        self.all_changed();
+    }
+
+    fn end_pause(&mut self, at: Time) {
         self.pause = None;
         if let Some(since) = self.paused_at.take() {
             self.paused_ms += at.since_ms(since);
         }
-        self.status = self.standing();
-        self.all_changed();
     }
 
     /// The live state that fits what has happened so far.
@@ -458,7 +467,7 @@ impl Task {
             self.paused_ms,
         ) = (None, None, None, 0);
         self.status = self.standing();
-        let completed: Vec<StepId> = self
+        let completed: BTreeSet<StepId> = self
             .steps()
             .filter(|(_, r)| r.status == StepStatus::Completed)
             .map(|(s, _)| s.id.clone())
@@ -472,6 +481,7 @@ impl Task {
                 .step()
                 .and_then(|_| plan.as_ref()?.steps.get(run.index as usize))
                 .map_or(&[][..], |s| &s.depends_on);
+            let stopped = run.status == StepStatus::Cancelled;
             run.waits_on = deps.iter().filter(|d| !completed.contains(d)).count() as u32;
             run.status = if run.waits_on == 0 {
                 StepStatus::Ready
@@ -483,6 +493,8 @@ impl Task {
             match run.turns.last_mut() {
                 // The last call never came back: it is made again, the turns before it are kept.
                 Some(turn) if turn.paid.is_none() => (turn.failed, turn.limited) = (0, 0),
+                // It was well when the task was stopped: it goes on where it stood, nothing is bought again.
+                _ if stopped => {}
                 // The conversation itself went wrong: a new one, with new turn numbers.
                 _ => run.base = run.turns.len() as u32,
             }
@@ -501,6 +513,7 @@ impl Task {
         if run.status.is_over() {
             return;
         }
+        self.account.cut_off(run, at);
         run.status = status;
         run.finished_at = Some(at);
         self.running.remove(place);
@@ -545,17 +558,10 @@ impl Task {
         self.status = status;
         self.error = error;
         self.finished_at = Some(at);
-        self.pause = None;
-        self.paused_at = None;
+        self.end_pause(at);
         for (place, run) in &mut self.runs {
             if !run.status.is_over() {
-                // A call in flight is aborted: it may have been charged for.
-                if let Some(open) = run.turns.last_mut().and_then(|t| t.open.take()) {
-                    let held = open.reserved.unwrap_or_default();
-                    self.account.reserved = self.account.reserved.minus(held);
-                    self.account.possibly_billed = self.account.possibly_billed.plus(held);
-                    self.account.possibly_billed_calls += 1;
-                }
+                self.account.cut_off(run, at);
                 run.status = StepStatus::Cancelled;
                 run.finished_at = Some(at);
                 self.changed.0.insert(place.clone());
@@ -573,6 +579,28 @@ impl Task {
                 .filter(|(_, r)| !r.status.is_over())
                 .map(|(p, _)| p.clone()),
         );
+    }
+}
+
+impl Account {
+    /// Ends the reservation of a call that gave no reply.
+    fn settle(&mut self, open: &OpenCall, possibly_billed: bool) {
+        let held = open.reserved.unwrap_or_default();
+        self.reserved = self.reserved.minus(held);
+        if possibly_billed {
+            self.possibly_billed = self.possibly_billed.plus(held);
+            self.possibly_billed_calls += 1;
+            self.price_unknown |= open.reserved.is_none();
+        }
+    }
+
+    /// A conversation ends at `at` with a call in flight: the call is aborted, and may have been charged for if it was sent.
+    fn cut_off(&mut self, run: &mut Run, at: Time) {
+        if let Some(open) = run.turns.last_mut().and_then(|t| t.open.take()) {
+            let sent =
+                run.status == StepStatus::Running && open.not_before <= at.plus_ms(ABORT_MS_MAX);
+            self.settle(&open, sent);
+        }
     }
 }
 

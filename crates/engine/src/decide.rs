@@ -3,6 +3,7 @@
 //! It decides and applies as it goes, because deciding on a copy would cost the size of the task per input and make long plans
 //! quadratic. The caller commits the returned events before it acts on them; if the commit is refused it drops this state and folds the
 //! journal again. A [`Rejected`] input changes nothing.
+use crate::action::Action;
 use crate::body::Body;
 use crate::event::{CallOutcome, Event, Failure, Repeat};
 use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
@@ -13,7 +14,7 @@ use crate::plan::{Plan, PlanSource};
 use crate::retry::{Verdict, verdict};
 use crate::spec::TaskSpec;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
-use crate::task::{CallState, Task};
+use crate::task::{ABORT_MS_MAX, CallState, Task, Turn};
 use crate::time::Time;
 use serde_json::Value;
 
@@ -90,6 +91,12 @@ impl Task {
         ctx: Ctx<'_>,
     ) -> Result<Vec<Event>, Rejected> {
         let mut out = vec![];
+        // From here on, what is left of the day is counted from the task's account as it stood before this input, so that several
+        // calls requested because of one input cannot each take the same rest.
+        let ctx = Ctx {
+            daily_left: ctx.daily_left.map(|l| l.plus(self.account.committed())),
+            ..ctx
+        };
         if self.status.is_terminal() {
             match &input {
                 Input::Command(Command::Retry {} | Command::DependencyEnded { .. }) => {}
@@ -146,10 +153,7 @@ impl Task {
                 result,
                 is_error,
             } => {
-                if self
-                    .tool_state(&effect)
-                    .is_some_and(|s| matches!(s, CallState::Open { .. }))
-                {
+                if self.awaits_tool(&effect) {
                     let outcome = if is_error {
                         CallOutcome::Failed
                     } else {
@@ -166,13 +170,15 @@ impl Task {
                     );
                 }
             }
+            // A bell that rang too early (the time was extended, or did not run) is ignored; the drive sets it anew.
             Input::Deadline => {
-                if self.deadline().is_some() {
+                if matches!(self.deadline(), Some(Action::Deadline { at }) if at <= now) {
                     self.emit(now, Event::TimedOut {}, &mut out);
                 }
             }
             Input::StepDeadline { place } => {
-                if self.running.contains(&place) {
+                if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now)
+                {
                     let message = format!(
                         "the step took longer than {} s (agents.defaults.timeout)",
                         self.spec.step_timeout_s
@@ -192,20 +198,30 @@ impl Task {
         }
     }
 
-    /// Whether this attempt of a model call is the one in flight.
-    fn awaits(&self, effect: &EffectId, attempt: u32) -> bool {
-        let turn = self
-            .runs
-            .get(&effect.place)
-            .and_then(|r| r.turn(effect.turn));
-        turn.and_then(|t| t.open.as_ref())
-            .is_some_and(|o| o.attempt == attempt)
+    /// The turn an agent is at, if it is the one this effect belongs to.
+    fn turn_of(&self, effect: &EffectId) -> Option<&Turn> {
+        let run = self.runs.get(&effect.place)?;
+        let now = run.status == StepStatus::Running && run.turns.len() == effect.turn as usize;
+        run.current().filter(|_| now)
     }
 
-    fn tool_state(&self, effect: &EffectId) -> Option<&CallState> {
-        let id = effect.call.as_deref()?;
-        let turn = self.runs.get(&effect.place)?.turn(effect.turn)?;
-        turn.calls.iter().find(|c| c.id == id).map(|c| &c.state)
+    /// Whether this attempt of a model call is the one in flight.
+    fn awaits(&self, effect: &EffectId, attempt: u32) -> bool {
+        effect.call.is_none()
+            && self
+                .turn_of(effect)
+                .and_then(|t| t.open.as_ref())
+                .is_some_and(|o| o.attempt == attempt)
+    }
+
+    /// Whether this tool call is in flight.
+    fn awaits_tool(&self, effect: &EffectId) -> bool {
+        self.turn_of(effect).is_some_and(|t| {
+            t.calls.iter().any(|c| {
+                Some(c.id.as_str()) == effect.call.as_deref()
+                    && matches!(c.state, CallState::Open { .. })
+            })
+        })
     }
 
     fn command(
@@ -275,13 +291,9 @@ impl Task {
                         "only a task that is FAILED, CANCELLED or TIMED_OUT can be retried",
                     ));
                 }
-                self.emit(
-                    now,
-                    Event::Retried {
-                        attempt: self.attempt + 1,
-                    },
-                    out,
-                );
+                self.lose_stopped_tools(now, out);
+                let attempt = self.attempt + 1;
+                self.emit(now, Event::Retried { attempt }, out);
             }
         }
         Ok(())
@@ -303,32 +315,34 @@ impl Task {
         }
     }
 
-    fn interrupted(&self, now: Time, place: &Place, events: &mut Vec<Event>) {
+    /// What an agent had in flight at a place ends without a result; `sent_by`: a call due later was not sent.
+    fn interrupted(&self, sent_by: Time, place: &Place, events: &mut Vec<Event>) {
         let Some(run) = self.runs.get(place) else {
             return;
         };
         let number = run.turns.len() as u32;
-        let Some(turn) = run.turns.last() else { return };
-        if turn.open.as_ref().is_some_and(|o| o.not_before <= now) {
+        let Some(turn) = run.current() else { return };
+        if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by) {
             events.push(Event::ModelInterrupted {
                 effect: EffectId::model(place.clone(), number),
             });
         }
-        for call in &turn.calls {
-            if matches!(
-                call.state,
-                CallState::Open {
-                    repeat: Repeat::Never,
-                    ..
-                }
-            ) {
-                let result = Body::Inline("outcome: unknown. The tool was started and MAOS was interrupted before it answered. It was not run again. Check what it did before you decide.".into());
-                events.push(Event::ToolSettled {
-                    effect: EffectId::tool(place.clone(), number, call.id.clone()),
-                    outcome: CallOutcome::Lost,
-                    result,
-                });
+        lost(place, number, turn, events);
+    }
+
+    /// Tools that must not be repeated and were in flight when the task ended: nobody waited for them.
+    fn lose_stopped_tools(&mut self, now: Time, out: &mut Vec<Event>) {
+        let mut events = vec![];
+        for (place, run) in &self.runs {
+            if let Some(turn) = run
+                .current()
+                .filter(|_| run.status == StepStatus::Cancelled)
+            {
+                lost(place, run.turns.len() as u32, turn, &mut events);
             }
+        }
+        for event in events {
+            self.emit(now, event, out);
         }
     }
 
@@ -376,7 +390,7 @@ impl Task {
     fn unseated(&mut self, now: Time, place: &Place, out: &mut Vec<Event>) {
         if self.running.contains(place) {
             let mut events = vec![];
-            self.interrupted(now, place, &mut events);
+            self.interrupted(now.plus_ms(ABORT_MS_MAX), place, &mut events);
             for event in events {
                 self.emit(now, event, out);
             }
@@ -417,6 +431,8 @@ impl Task {
             turn.failed
         };
         match verdict(error, failed.max(1), dice, ctx.limits) {
+            // While the task is held nothing new is asked; the call is made when the task goes on.
+            Verdict::Again { .. } if self.status == Status::Paused => {}
             Verdict::Again { after_ms } => {
                 self.request(now, &effect.place, now.plus_ms(after_ms), ctx, out);
             }
@@ -471,6 +487,26 @@ impl Task {
                     out,
                 );
             }
+        }
+    }
+}
+
+/// The calls of a turn that were in flight and must not be repeated.
+fn lost(place: &Place, number: u32, turn: &Turn, events: &mut Vec<Event>) {
+    for call in &turn.calls {
+        if matches!(
+            call.state,
+            CallState::Open {
+                repeat: Repeat::Never,
+                ..
+            }
+        ) {
+            let result = Body::Inline("outcome: unknown. The tool was started and MAOS was interrupted before it answered. It was not run again. Check what it did before you decide.".into());
+            events.push(Event::ToolSettled {
+                effect: EffectId::tool(place.clone(), number, call.id.clone()),
+                outcome: CallOutcome::Lost,
+                result,
+            });
         }
     }
 }

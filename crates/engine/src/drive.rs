@@ -1,8 +1,9 @@
 //! The one loop, without its hands: holds the state and what is in flight, takes inputs, gives what to commit, and, after the commit,
 //! what to start and what to abort. The runtime turns it with real calls, the simulation with dice; there is no other path.
 //!
-//! Protocol: any number of [`Drive::input`], then commit what [`Drive::uncommitted`] returns, then [`Drive::reconcile`]. If the commit is
-//! refused, drop the drive and fold the journal anew.
+//! Protocol: any number of [`Drive::input`], then commit what [`Drive::uncommitted`] returns, then [`Drive::reconcile`] (also when
+//! nothing was to commit: an input may have been refused or have come too early). If the commit is refused, drop the drive and fold the
+//! journal anew.
 use crate::action::Action;
 use crate::decide::Ctx;
 use crate::event::Recorded;
@@ -60,10 +61,45 @@ impl Drive {
 
     /// Decides on an input. What it records is added to [`Drive::uncommitted`].
     pub fn input(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<(), Rejected> {
-        let events = self.task.handle(now, input, ctx)?;
-        self.new
-            .extend(events.into_iter().map(|event| Recorded { at: now, event }));
-        Ok(())
+        match &input {
+            // A timer that rang is not in flight any more: if it rang too early, `reconcile` starts it anew.
+            Input::Deadline => self.deadline = None,
+            Input::StepDeadline { place } => {
+                self.forget(place, |a| matches!(a, Action::StepDeadline { .. }));
+            }
+            Input::Command(_)
+            | Input::Claimed { .. }
+            | Input::Seated { .. }
+            | Input::Unseated { .. }
+            | Input::Replied { .. }
+            | Input::CallFailed { .. }
+            | Input::ToolDone { .. } => {}
+        }
+        let seat = match &input {
+            Input::Seated { place, .. } => Some(place.clone()),
+            _ => None,
+        };
+        match self.task.handle(now, input, ctx) {
+            Ok(events) => {
+                self.new
+                    .extend(events.into_iter().map(|event| Recorded { at: now, event }));
+                Ok(())
+            }
+            Err(rejected) => {
+                // The agent goes back to the pool; if the place still wants one, `reconcile` asks again.
+                if let Some(place) = seat {
+                    self.forget(&place, |a| matches!(a, Action::Seat { .. }));
+                }
+                Err(rejected)
+            }
+        }
+    }
+
+    fn forget(&mut self, place: &Place, gone: fn(&Action) -> bool) {
+        if let Some(have) = self.in_flight.get_mut(place) {
+            have.retain(|a| !gone(a));
+            self.task.changed.0.insert(place.clone());
+        }
     }
 
     /// Takes the events to commit.
@@ -111,28 +147,11 @@ impl Drive {
     }
 }
 
-/// Whether two actions are the same thing in flight: a seat stays the same while its holder goes from waiting to working.
+/// Whether what is in flight (`a`) is what is wanted (`b`): a seat stays the same while its holder goes from waiting to working, but not
+/// back: who leaves a place gives the agent back and waits anew.
 fn same(a: &Action, b: &Action) -> bool {
     match (a, b) {
-        (
-            Action::Seat {
-                place: p,
-                agent: before,
-                at_work: was,
-                ..
-            },
-            Action::Seat {
-                place: q,
-                agent,
-                at_work,
-                ..
-            },
-        ) => {
-            p == q
-                && (was == at_work
-                    || (!was && *at_work && agent.is_some())
-                        && (before.is_none() || agent.is_some()))
-        }
+        (Action::Seat { at_work: was, .. }, Action::Seat { at_work: is, .. }) => was == is || *is,
         (
             Action::Model { .. }
             | Action::Tool { .. }

@@ -3,11 +3,13 @@
 use crate::body::Body;
 use crate::decide::Ctx;
 use crate::event::{AskedCall, CallOutcome, Event, TextRef};
-use crate::ids::{EffectId, Place};
+use crate::ids::{AgentId, EffectId, Place, StepId};
 use crate::message::{Block, Reply, StopReason};
 use crate::money::Money;
 use crate::plan::{ANSWER, Plan, PlanSource, SUBMIT_PLAN};
-use crate::share::{GetArgs, ReadArgs, SendArgs, SetArgs, is_shared_tool};
+use crate::share::{
+    GetArgs, ReadArgs, SHARED_RESULT_BYTES_MAX, SendArgs, SetArgs, Written, is_shared_tool,
+};
 use crate::status::FailureCode;
 use crate::task::{Task, Turn};
 use crate::time::Time;
@@ -16,6 +18,8 @@ use serde_json::{Value, json};
 
 /// Longest part of a bad call that is quoted back, in characters.
 const QUOTED_CHARS_MAX: usize = 200;
+/// Most steps named in one error.
+const STEPS_NAMED_MAX: usize = 64;
 
 /// A tool call of a reply: parsed, or garbled.
 struct Asked<'a> {
@@ -444,20 +448,27 @@ impl Task {
     }
 
     fn state_get(&self, key: Option<&str>) -> String {
-        let now = self.share.as_of(u32::MAX);
-        let entry = |(version, value): (usize, &Value)| json!({"version": version, "value": value});
-        match key {
-            Some(key) => now
-                .get(key)
-                .map_or_else(|| json!({"version": 0, "value": null}), |e| entry(*e))
-                .to_string(),
-            None => Value::Object(
-                now.into_iter()
-                    .map(|(k, e)| (k.to_owned(), entry(e)))
-                    .collect(),
-            )
-            .to_string(),
+        let entry = |writes: &Vec<Written>| {
+            let value = writes.last().map_or(&Value::Null, |w| &w.value);
+            json!({"version": writes.len(), "value": value})
+        };
+        if let Some(key) = key {
+            return entry(self.share.state.get(key).unwrap_or(&vec![])).to_string();
         }
+        let mut bytes = 0;
+        let mut out = serde_json::Map::new();
+        for (key, writes) in &self.share.state {
+            let full = entry(writes);
+            let size = full.to_string().len();
+            if bytes + size <= SHARED_RESULT_BYTES_MAX {
+                bytes += size;
+                out.insert(key.clone(), full);
+            } else {
+                let left_out = json!({"version": writes.len(), "left_out": "ask for this key"});
+                out.insert(key.clone(), left_out);
+            }
+        }
+        Value::Object(out).to_string()
     }
 
     fn send_message(
@@ -478,20 +489,19 @@ impl Task {
                 ),
             ));
         }
-        let to_step = self
-            .plan
-            .as_ref()
-            .is_some_and(|p| p.steps.iter().any(|s| s.id.as_str() == args.to));
-        let to_agent = self
-            .runs
-            .values()
-            .any(|r| r.agent.as_ref().is_some_and(|a| a.as_str() == args.to));
-        if args.to != "all" && !to_step && !to_agent {
+        let to_step =
+            StepId::new(args.to.as_str()).is_ok_and(|id| self.runs.contains_key(&Place::Step(id)));
+        let to_agent = || {
+            AgentId::new(args.to.as_str())
+                .is_ok_and(|id| self.runs.values().any(|r| r.agent.as_ref() == Some(&id)))
+        };
+        if args.to != "all" && !to_step && !to_agent() {
             let steps: Vec<&str> = self
                 .plan
                 .iter()
                 .flat_map(|p| &p.steps)
                 .map(|s| s.id.as_str())
+                .take(STEPS_NAMED_MAX)
                 .collect();
             return Err((
                 CallOutcome::Invalid,
@@ -518,13 +528,19 @@ impl Task {
 
     fn read_messages(&mut self, now: Time, effect: &EffectId, out: &mut Vec<Event>) -> String {
         let run = &self.runs[&effect.place];
-        let upto = self.share.mail.len() as u32;
-        let unread: Vec<Value> = self.share.mail
-            [(run.mail_read as usize).min(self.share.mail.len())..]
-            .iter()
-            .filter(|m| m.reaches(&effect.place, run.agent.as_ref()))
-            .map(|m| json!({"from": m.from, "from_step": m.from_step.to_string(), "body": m.body}))
-            .collect();
+        let (mut upto, mut bytes) = (run.mail_read, 0);
+        let mut unread: Vec<Value> = vec![];
+        for mail in self.share.mail.iter().skip(run.mail_read as usize) {
+            if mail.reaches(&effect.place, run.agent.as_ref()) {
+                bytes += mail.body.len();
+                if bytes > SHARED_RESULT_BYTES_MAX {
+                    unread.push(json!("more messages wait: call read_messages again"));
+                    break;
+                }
+                unread.push(json!({"from": mail.from, "from_step": mail.from_step.to_string(), "body": mail.body}));
+            }
+            upto += 1;
+        }
         if upto > run.mail_read {
             self.emit(
                 now,
@@ -538,7 +554,7 @@ impl Task {
         Value::Array(unread).to_string()
     }
 
-    fn agent_at(&self, place: &Place) -> crate::ids::AgentId {
+    fn agent_at(&self, place: &Place) -> AgentId {
         self.runs[place]
             .agent
             .clone()

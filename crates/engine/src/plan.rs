@@ -180,7 +180,8 @@ impl Plan {
         // Walk back along open dependencies until a step repeats: that stretch is the cycle.
         let mut at = open.iter().position(|n| *n > 0)?;
         let mut path = vec![];
-        while !path.contains(&at) {
+        let mut on_path = vec![false; self.steps.len()];
+        while !std::mem::replace(&mut on_path[at], true) {
             path.push(at);
             at = self.steps[at]
                 .depends_on

@@ -75,11 +75,14 @@ pub struct Grant {
     pub new: bool,
 }
 
+/// The seats of a task. Only its best waiting place stands in the pool's queue, and only while the task may use one more agent: so a
+/// task with thousands of ready steps costs no more per grant than one with two.
 #[derive(Debug, Clone, Default)]
 struct TaskSeats {
     used: u32,
     max: u32,
-    held_back: BTreeSet<Rank>,
+    waiting: BTreeSet<Rank>,
+    head: Option<Rank>,
 }
 
 /// The pool.
@@ -156,7 +159,45 @@ impl Pool {
     pub fn set_task_max(&mut self, task: &TaskId, max: u32) {
         if let Some(t) = self.tasks.get_mut(task) {
             t.max = max;
-            self.queue.extend(std::mem::take(&mut t.held_back));
+        }
+        self.refresh(task);
+    }
+    /// Changes the priority of a task's waiting places.
+    pub fn set_priority(&mut self, task: &TaskId, priority: Priority) {
+        let Some(seats) = self.tasks.get_mut(task) else {
+            return;
+        };
+        for mut rank in std::mem::take(&mut seats.waiting) {
+            rank.lane = lane(priority, rank.since);
+            if let Some((old, want)) = self.waiting.get_mut(&rank.spot) {
+                want.priority = priority;
+                old.clone_from(&rank);
+            }
+            seats.waiting.insert(rank);
+        }
+        self.refresh(task);
+    }
+    /// The agent a place has now. A grant on its way that names another is out of date.
+    pub fn holder(&self, spot: &Spot) -> Option<&AgentId> {
+        self.seated.get(spot)
+    }
+
+    /// Puts the task's best waiting place into the queue, or takes it out when the task may use no more agents.
+    fn refresh(&mut self, task: &TaskId) {
+        let Some(seats) = self.tasks.get_mut(task) else {
+            return;
+        };
+        let free = seats.used < seats.max.max(1);
+        let head = seats.waiting.first().filter(|_| free).cloned();
+        if head != seats.head {
+            if let Some(old) = seats.head.take() {
+                self.queue.remove(&old);
+            }
+            self.queue.extend(head.clone());
+            seats.head = head;
+        }
+        if seats.used == 0 && seats.waiting.is_empty() {
+            self.tasks.remove(task);
         }
     }
 
@@ -171,9 +212,12 @@ impl Pool {
             since: want.since,
             spot: want.spot.clone(),
         };
-        self.tasks.entry(want.spot.0.clone()).or_default().max = want.task_max;
-        self.queue.insert(rank.clone());
+        let task = want.spot.0.clone();
+        let seats = self.tasks.entry(task.clone()).or_default();
+        seats.max = want.task_max;
+        seats.waiting.insert(rank.clone());
         self.waiting.insert(want.spot.clone(), (rank, want));
+        self.refresh(&task);
     }
 
     /// A place at which work is going on (after a restart) gets its agent at once, whatever the limits say.
@@ -185,11 +229,10 @@ impl Pool {
 
     /// A place needs no agent any more: it stops waiting, or its agent becomes idle.
     pub fn leave(&mut self, spot: &Spot, now: Time) {
-        if let Some((rank, _)) = self.waiting.remove(spot) {
-            self.queue.remove(&rank);
-            if let Some(t) = self.tasks.get_mut(&spot.0) {
-                t.held_back.remove(&rank);
-            }
+        if let Some((rank, _)) = self.waiting.remove(spot)
+            && let Some(t) = self.tasks.get_mut(&spot.0)
+        {
+            t.waiting.remove(&rank);
         }
         if let Some(id) = self.seated.remove(spot) {
             self.busy -= 1;
@@ -200,37 +243,25 @@ impl Pool {
             }
             if let Some(t) = self.tasks.get_mut(&spot.0) {
                 t.used -= 1;
-                self.queue.extend(std::mem::take(&mut t.held_back));
             }
         }
-        if self.tasks.get(&spot.0).is_some_and(|t| {
-            t.used == 0
-                && t.held_back.is_empty()
-                && !self
-                    .waiting
-                    .range((spot.0.clone(), Place::Plan)..)
-                    .next()
-                    .is_some_and(|(s, _)| s.0 == spot.0)
-        }) {
-            self.tasks.remove(&spot.0);
-        }
+        self.refresh(&spot.0);
     }
 
     /// Gives agents to waiting places, in order, while the limits allow.
     pub fn grant(&mut self, now: Time) -> Vec<Grant> {
         let mut out = vec![];
         while self.busy < self.node_max {
-            let Some(rank) = self.queue.pop_first() else {
+            let Some(rank) = self.queue.first().cloned() else {
                 break;
             };
-            let task = self.tasks.entry(rank.spot.0.clone()).or_default();
-            if task.used >= task.max.max(1) {
-                task.held_back.insert(rank);
-                continue;
+            let (rank, want) = self
+                .waiting
+                .remove(&rank.spot)
+                .expect("what stands in the queue waits");
+            if let Some(t) = self.tasks.get_mut(&rank.spot.0) {
+                t.waiting.remove(&rank);
             }
-            let Some((_, want)) = self.waiting.remove(&rank.spot) else {
-                continue;
-            };
             out.push(self.seat(&want, now));
         }
         out
@@ -261,6 +292,7 @@ impl Pool {
         agent.changed = now;
         self.busy += 1;
         self.tasks.entry(want.spot.0.clone()).or_default().used += 1;
+        self.refresh(&want.spot.0);
         self.seated.insert(want.spot.clone(), id.clone());
         Grant {
             spot: want.spot.clone(),

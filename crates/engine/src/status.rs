@@ -47,7 +47,7 @@ names!(
     ///    │                      │  ▲                    │  ▲
     ///    └─dep failed─► FAILED  ▼  │                    ▼  │
     ///                         PAUSED ◄──────────────────┘  │ (resume)
-    /// any live ──cancel──► CANCELLED      FAILED | CANCELLED | TIMED_OUT ──retry──► QUEUED
+    /// any live ──cancel──► CANCELLED      FAILED | CANCELLED | TIMED_OUT ──retry──► QUEUED (or BLOCKED again)
     /// ```
     Status, "task status", {
         /// Waits for an agent.
@@ -81,11 +81,11 @@ impl Status {
     pub fn may_become(self, next: Self) -> bool {
         use Status::{Blocked, Cancelled, Completed, Failed, Paused, Queued, Running, TimedOut};
         match (self, next) {
-            (Blocked, Queued | Failed | Cancelled | TimedOut | Paused) => true,
-            (Queued, Running | Paused | Cancelled | TimedOut | Failed) => true,
+            (Blocked, Queued | Failed | Cancelled | Paused) => true,
+            (Queued, Running | Paused | Cancelled) => true,
             (Running, Paused | Completed | Failed | Cancelled | TimedOut) => true,
             (Paused, Blocked | Queued | Running | Cancelled | Failed | Completed) => true,
-            (Failed | Cancelled | TimedOut, Queued) => true,
+            (Failed | Cancelled | TimedOut, Queued | Blocked) => true,
             _ => false,
         }
     }
@@ -248,14 +248,14 @@ mod tests {
             out += &format!("{from:<10}-> {}\n", to.join(" "));
         }
         insta::assert_snapshot!(out, @r"
-        QUEUED    -> RUNNING PAUSED FAILED CANCELLED TIMED_OUT
-        BLOCKED   -> QUEUED PAUSED FAILED CANCELLED TIMED_OUT
+        QUEUED    -> RUNNING PAUSED CANCELLED
+        BLOCKED   -> QUEUED PAUSED FAILED CANCELLED
         RUNNING   -> PAUSED COMPLETED FAILED CANCELLED TIMED_OUT
         PAUSED    -> QUEUED BLOCKED RUNNING COMPLETED FAILED CANCELLED
         COMPLETED -> 
-        FAILED    -> QUEUED
-        CANCELLED -> QUEUED
-        TIMED_OUT -> QUEUED
+        FAILED    -> QUEUED BLOCKED
+        CANCELLED -> QUEUED BLOCKED
+        TIMED_OUT -> QUEUED BLOCKED
         ");
     }
     #[test]

@@ -13,6 +13,10 @@ use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Between a decision to stop a call and its abort (the commit lies between) less than this passes, in milliseconds: a call due later
+/// was not sent.
+pub const ABORT_MS_MAX: u64 = 5_000;
+
 /// A model call that should be in flight, or waits for its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCall {
@@ -159,6 +163,9 @@ pub struct Run {
     pub ready_at: Option<Time>,
     /// When an agent first took it.
     pub started_at: Option<Time>,
+    /// How long the task had been held by then; its deadline does not count that.
+    #[serde(default)]
+    pub held_ms: u64,
     /// When it ended.
     pub finished_at: Option<Time>,
     /// Writes of the shared state shown in the first prompt.
@@ -193,6 +200,7 @@ impl Run {
             agent: None,
             ready_at,
             started_at: None,
+            held_ms: 0,
             finished_at: None,
             state_seen: 0,
             mail_seen: 0,
@@ -216,9 +224,13 @@ impl Run {
     pub fn turns_now(&self) -> &[Turn] {
         &self.turns[(self.base as usize).min(self.turns.len())..]
     }
+    /// The last turn of this try.
+    pub fn current(&self) -> Option<&Turn> {
+        self.turns_now().last()
+    }
     /// Something of it should be in flight.
     pub fn is_open(&self) -> bool {
-        self.turns.last().is_some_and(Turn::is_open)
+        self.current().is_some_and(Turn::is_open)
     }
     /// Turns at the end that asked for exactly the same calls.
     pub fn repeats(&self) -> u32 {
@@ -314,7 +326,7 @@ pub struct Task {
     pub pause: Option<(PauseReason, String)>,
     /// Held since.
     pub paused_at: Option<Time>,
-    /// Held in all, before.
+    /// Held in all, before, since the first agent. Milliseconds.
     pub paused_ms: u64,
     /// Where the result stands.
     pub result: Option<TextRef>,
@@ -406,7 +418,7 @@ impl Task {
     pub(crate) fn any_model_open(&self) -> bool {
         self.running
             .iter()
-            .any(|p| self.runs[p].turns.last().is_some_and(|t| t.open.is_some()))
+            .any(|p| self.runs[p].current().is_some_and(|t| t.open.is_some()))
     }
 
     /// The one step everything leads to, if there is just one.
@@ -452,9 +464,9 @@ impl Task {
         if !at_work {
             return out;
         }
-        if let Some(turn) = run.turns.last() {
+        if let Some(turn) = run.current() {
             let number = run.turns.len() as u32;
-            if let Some(open) = &turn.open {
+            if let Some(open) = turn.open.as_ref().filter(|o| !self.held_back(o)) {
                 out.push(Action::Model {
                     effect: EffectId::model(place.clone(), number),
                     attempt: open.attempt,
@@ -471,22 +483,31 @@ impl Task {
                 }
             }
         }
-        if let (Some(started), Place::Step(_), 1..) =
-            (run.started_at, place, self.spec.step_timeout_s)
-            && self.status != Status::Paused
-        {
-            let at = started.plus_ms(
-                self.spec
-                    .step_timeout_s
-                    .saturating_mul(1_000)
-                    .saturating_add(self.paused_ms),
-            );
-            out.push(Action::StepDeadline {
-                place: place.clone(),
-                at,
-            });
-        }
+        out.extend(self.step_deadline(place));
         out
+    }
+
+    /// Whether a call waited for its time when the task was held: it is not sent before the task goes on.
+    pub(crate) fn held_back(&self, open: &OpenCall) -> bool {
+        self.paused_at
+            .is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
+    }
+
+    /// The deadline of a step an agent is at, while its time runs.
+    pub(crate) fn step_deadline(&self, place: &Place) -> Option<Action> {
+        let run = self.runs.get(place)?;
+        let limit = self.spec.step_timeout_s;
+        let live = run.status == StepStatus::Running && self.status == Status::Running;
+        if !live || limit == 0 || place.step().is_none() {
+            return None;
+        }
+        let held = self.paused_ms.saturating_sub(run.held_ms);
+        Some(Action::StepDeadline {
+            place: place.clone(),
+            at: run
+                .started_at?
+                .plus_ms(limit.saturating_mul(1_000).saturating_add(held)),
+        })
     }
 
     /// The task's own deadline, while its time runs.

@@ -110,6 +110,25 @@ pub(crate) fn last_result(request: &Request) -> Option<LastResult<'_>> {
     })
 }
 
+/// The id of the step a prompt speaks of: the word after the first "step " that could be one (`[a-z][a-z0-9_]*`, at most 32 characters).
+pub(crate) fn step_marker(prompt: &str) -> Option<&str> {
+    prompt
+        .match_indices("tep ")
+        .filter(|(at, _)| prompt[..*at].ends_with(['s', 'S']))
+        .find_map(|(at, word)| {
+            let rest = &prompt[at + word.len()..];
+            let end = rest
+                .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+                .unwrap_or(rest.len());
+            let id = &rest[..end];
+            // A word without a digit ("step by step") is prose, not an id.
+            let is_id = id.starts_with(|c: char| c.is_ascii_lowercase())
+                && id.len() <= 32
+                && id.contains(|c: char| c.is_ascii_digit());
+            is_id.then_some(id)
+        })
+}
+
 fn block_contains(block: &Block, needle: &str) -> bool {
     match block {
         Block::Text { text } => text.contains(needle),

@@ -94,6 +94,15 @@ impl ScriptState {
         &self.script
     }
 
+    pub(crate) fn shared_script(&self) -> Arc<Script> {
+        self.script.clone()
+    }
+
+    /// An id for a call that no rule answers.
+    pub(crate) fn next_request_id(&self) -> String {
+        self.request_id(self.calls.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     /// Decides the answer to one call. The caller waits, streams and fails as it says, and calls [`Self::first_token`] when the first byte of content leaves.
     pub fn answer(&self, request: &Request, meta: &Meta) -> Planned {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;

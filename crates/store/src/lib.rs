@@ -7,6 +7,8 @@
 use async_trait::async_trait;
 use std::sync::Arc;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod crash;
 mod error;
 mod filter;

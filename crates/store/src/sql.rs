@@ -136,3 +136,66 @@ pub(crate) const STATUS_COUNTS: &str =
 pub(crate) const LISTED: &str = "t.task, t.created_at, t.batch, \
     (SELECT x.description FROM task_text x WHERE x.task = t.task), t.status, t.kind, t.priority, t.lane, \
     t.terminal, t.wake_at, t.json, t.seq, t.hash, t.epoch, t.owner";
+
+#[cfg(test)]
+mod tests {
+    /// Every statement of this file, by name.
+    fn statements() -> Vec<(String, String)> {
+        let text = include_str!("sql.rs").split("#[cfg(test)]").next().unwrap();
+        let consts = text.split("pub(crate) const ").skip(1);
+        let all: Vec<_> = consts
+            .filter_map(|c| {
+                let (name, rest) = c.split_once(": &str =")?;
+                let sql = rest.trim_start().strip_prefix('"')?.split('"').next()?;
+                Some((name.to_owned(), sql.replace("\\\n", " ")))
+            })
+            .collect();
+        assert!(all.len() > 50, "{}", all.len());
+        all
+    }
+
+    #[test]
+    fn placeholders_first_appear_in_ascending_order() {
+        for (name, sql) in statements() {
+            let mut most = 0;
+            for part in sql.split('$').skip(1) {
+                let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+                let n: u32 = digits.parse().unwrap();
+                assert!(n <= most + 1, "{name}: ${n} appears before ${}", most + 1);
+                most = most.max(n);
+            }
+            assert!(!sql.contains('?'), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_peculiar_to_one_database() {
+        let foreign = [
+            "pg_",
+            "listen",
+            "notify",
+            "serial",
+            "trigger",
+            "create ",
+            "lock table",
+            "with ties",
+            "insert or",
+            "replace into",
+            "rowid",
+            "json_",
+            "datetime",
+            "strftime",
+            "glob",
+            "now()",
+            "pragma",
+            "ifnull",
+            "::",
+        ];
+        for (name, sql) in statements() {
+            let sql = sql.to_lowercase();
+            for word in foreign {
+                assert!(!sql.contains(word), "{name} uses {word}");
+            }
+        }
+    }
+}

@@ -5,6 +5,8 @@
 mod claim;
 mod fault;
 pub(crate) mod open;
+#[cfg(test)]
+mod plans;
 mod read;
 mod write;
 mod writer;

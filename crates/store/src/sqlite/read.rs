@@ -81,8 +81,13 @@ fn listed(r: &Row<'_>) -> rusqlite::Result<ListedTask> {
 pub(crate) fn journal(conn: &Connection, task: &str, after: u64, limit: u32) -> Tx<Vec<EventRow>> {
     let limit = limit.min(PAGE_ROWS_MAX) as usize;
     // One snapshot of the database for both reads: the entries must reach the end that the row promises.
-    let view = conn.unchecked_transaction()?;
-    let Some(end) = head(&view, task)? else {
+    // (On a database in memory this runs inside the writing thread's transaction.)
+    let view = if conn.is_autocommit() {
+        Some(conn.unchecked_transaction()?)
+    } else {
+        None
+    };
+    let Some(end) = head(conn, task)? else {
         return Ok(Vec::new());
     };
     // The entry at `after` comes along for its hash.
@@ -90,7 +95,7 @@ pub(crate) fn journal(conn: &Connection, task: &str, after: u64, limit: u32) -> 
         task,
         after + 1,
         rows(
-            &view,
+            conn,
             sql::EVENT_READ,
             (task, int(after), limit as i64 + 1),
             event,

@@ -397,3 +397,103 @@ fn identity(path: &Path) -> Option<Identity> {
 pub(crate) fn keep<T>(t: T) -> Tx<Step<T>> {
     Ok::<_, Fault>(Step::Keep(t))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    fn writer() -> Writer {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)")
+            .unwrap();
+        Writer::start(conn, None, 64).unwrap()
+    }
+
+    async fn insert(writer: &Writer, n: i64) -> Result<()> {
+        let work = move |c: &Connection| {
+            c.execute("INSERT INTO t VALUES ($1)", [n])?;
+            keep(())
+        };
+        writer.write(About::default(), work).await
+    }
+
+    async fn count(writer: &Writer) -> Result<i64> {
+        writer
+            .write(About::default(), |c| {
+                keep(c.query_row("SELECT COUNT(*) FROM t", [], |r| r.get(0))?)
+            })
+            .await
+    }
+
+    fn broken(code: i32) -> Fault {
+        Fault::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[tokio::test]
+    async fn one_failure_takes_nobody_along() {
+        let writer = writer();
+        insert(&writer, 1).await.unwrap();
+        let twice = [1, 2, 1, 3].map(|n| insert(&writer, n));
+        let [a, b, c, d] = twice;
+        let (a, b, c, d) = tokio::join!(a, b, c, d);
+        assert!(matches!(
+            (&a, &c),
+            (
+                Err(StoreError::Database { .. }),
+                Err(StoreError::Database { .. })
+            )
+        ));
+        assert_eq!((b, d), (Ok(()), Ok(())));
+        assert_eq!(count(&writer).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn io_error_stops_everything() {
+        let writer = writer();
+        let failing = writer.write(About::default(), |c| -> Tx<Step<()>> {
+            c.execute("INSERT INTO t VALUES (7)", [])?;
+            Err(broken(ffi::SQLITE_IOERR_FSYNC))
+        });
+        let (before, failed, after) = tokio::join!(insert(&writer, 1), failing, insert(&writer, 2));
+        let failed = failed.unwrap_err();
+        assert!(failed.is_fail_stop(), "{failed:?}");
+        // Whoever shared the transaction or came later was not acknowledged.
+        assert!(before == Ok(()) || before == Err(failed.clone()));
+        assert_eq!(after, Err(failed.clone()));
+        assert_eq!(writer.failure(), Some(failed.clone()));
+        assert_eq!(count(&writer).await, Err(failed.clone()));
+        assert_eq!(writer.close().await, Err(failed));
+    }
+
+    #[tokio::test]
+    async fn full_disk_concerns_only_what_does_not_fit() {
+        let writer = writer();
+        let too_big = || {
+            writer.write(About::default(), |_| -> Tx<Step<()>> {
+                Err(broken(ffi::SQLITE_FULL))
+            })
+        };
+        let (a, full, b) = tokio::join!(insert(&writer, 1), too_big(), insert(&writer, 2));
+        assert_eq!((a, b), (Ok(()), Ok(())));
+        assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+        assert_eq!(count(&writer).await, Ok(2));
+        assert_eq!(writer.failure(), None);
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let of = |code| classify(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(matches!(of(ffi::SQLITE_FULL), StoreError::Full { .. }));
+        assert!(matches!(
+            of(ffi::SQLITE_IOERR_SHMSIZE),
+            StoreError::Full { .. }
+        ));
+        assert!(matches!(of(ffi::SQLITE_IOERR_WRITE), StoreError::Io { .. }));
+        assert!(matches!(
+            of(ffi::SQLITE_CORRUPT),
+            StoreError::Damaged { .. }
+        ));
+        assert!(matches!(of(ffi::SQLITE_BUSY), StoreError::Database { .. }));
+    }
+}
