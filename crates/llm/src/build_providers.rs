@@ -9,6 +9,7 @@ use crate::{
     openai::OpenAi,
     options::{Options, Provider},
     prices::PriceTable,
+    scripted::Scripted,
 };
 
 /// The configured providers with their default models.
@@ -48,6 +49,12 @@ pub(crate) fn providers(
                 Arc::new(OpenAi::local(local, http, Arc::clone(table))),
             );
         }
+    }
+    if let Some(scripted) = &options.scripted {
+        add(
+            Provider::Scripted,
+            Arc::new(Scripted::new(scripted, options.timeouts)?),
+        );
     }
     Ok(built)
 }

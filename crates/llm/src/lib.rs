@@ -13,6 +13,7 @@ pub mod models;
 mod openai;
 pub mod options;
 pub mod prices;
+mod scripted;
 mod sse;
 mod tools;
 mod usage;

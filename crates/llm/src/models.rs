@@ -21,7 +21,7 @@ pub const CLAUDE_MODEL_DEFAULT: &str = "claude-sonnet-5-5";
 /// The model used where an OpenAI key is configured and no model is named.
 pub const OPENAI_MODEL_DEFAULT: &str = "gpt-4.1";
 /// Name of the "model" of the scripted provider.
-pub const SCRIPTED_MODEL_DEFAULT: &str = "scripted";
+pub const SCRIPTED_MODEL_DEFAULT: &str = "scripted-1";
 
 /// Why the configuration of models cannot be used; each message says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -166,9 +166,9 @@ impl fmt::Debug for LocalOptions {
 /// Replies from a script.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedOptions {
-    /// The script (YAML); the built-in demonstration if absent.
+    /// The script (YAML); the built-in demonstration if absent (`maos_script::Script::demo`).
     pub path: Option<PathBuf>,
-    /// Name of the "model"; `scripted` if absent.
+    /// Name of the "model"; `scripted-1` if absent.
     pub model: Option<String>,
 }
 

@@ -205,14 +205,15 @@ fn matches(pattern: &str, name: &str) -> bool {
     if rest.is_empty() || head.ends_with('/') {
         return true;
     }
-    let digits = rest.chars().filter(char::is_ascii_digit).count();
     rest == "-latest"
         || rest.starts_with(['@', '['])
-        || (rest.starts_with('-') && digits >= 6 && dated(&rest[1..]))
+        || rest.strip_prefix('-').is_some_and(is_dated)
 }
 
-fn dated(rest: &str) -> bool {
-    rest.chars().all(|c| c.is_ascii_digit() || c == '-')
+/// `20250929` or `2025-04-14`, and nothing that could be a version.
+fn is_dated(rest: &str) -> bool {
+    rest.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+        && rest.split('-').next().is_some_and(|year| year.len() >= 4)
 }
 
 fn day(at_unix_ms: i64) -> Date {
