@@ -12,12 +12,15 @@ use crate::{
     scripted::Scripted,
 };
 
+/// A provider's client and its default model.
+pub(crate) type Built = (Arc<dyn Model>, String);
+
 /// The configured providers with their default models.
 pub(crate) fn providers(
     options: &Options,
     table: &Arc<PriceTable>,
-) -> Result<BTreeMap<Provider, (Arc<dyn Model>, String)>, ConfigError> {
-    let mut built: BTreeMap<Provider, (Arc<dyn Model>, String)> = BTreeMap::new();
+) -> Result<BTreeMap<Provider, Built>, ConfigError> {
+    let mut built = BTreeMap::new();
     let mut add = |provider: Provider, model: Arc<dyn Model>| {
         let default = model
             .describe()

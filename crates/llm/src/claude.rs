@@ -21,7 +21,7 @@ use serde::Deserialize;
 use self::stream::Assembler;
 use crate::{
     headers,
-    http::{Http, Incoming, Who, base_url, host_of, secret_header},
+    http::{Http, Incoming, Who, base_url, host_of, proxy_for, secret_header},
     model::{Answer, Checked, Description, Model, PartSink},
     models::{CLAUDE_MODEL_DEFAULT, ConfigError},
     options::{ClaudeOptions, Provider},
@@ -185,6 +185,8 @@ impl Model for Claude {
             provider: Provider::Claude.as_str(),
             models: vec![self.default_model.clone()],
             base_url: Some(self.base.as_str().trim_end_matches('/').to_owned()),
+            key_name: Some(self.who.key_name.to_string()),
+            proxy: proxy_for(&self.base),
             note: None,
         }
     }

@@ -27,7 +27,7 @@ const MESSAGE_BYTES_MAX: usize = 600;
 /// After the last word of an answer its connection may take this long to end it, to be used again.
 const DRAIN_MS: u64 = 50;
 /// An idle connection is kept this long.
-const POOL_IDLE_S: u64 = 30;
+const POOL_IDLE_S: u64 = 60;
 
 /// The shared HTTP client with its limits.
 #[derive(Debug, Clone)]
@@ -110,6 +110,9 @@ impl Http {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .tcp_nodelay(true)
+                // Over HTTP/2 all calls would share one connection, and a server takes about 100 streams on it: the other 900
+                // of 1,000 agents would wait unseen, with their time limits running.
+                .http1_only()
                 .connect_timeout(Duration::from_millis(timeouts.connect_ms))
                 .pool_idle_timeout(Duration::from_secs(POOL_IDLE_S))
         };
@@ -366,6 +369,41 @@ pub(crate) fn base_url(text: &str, name: &'static str) -> Result<Url, ConfigErro
     let path = format!("{}/", url.path().trim_end_matches('/'));
     url.set_path(&path);
     Ok(url)
+}
+
+/// The proxy that requests to this URL go through by the environment, without user and password; for display only (the client
+/// reads the same variables itself).
+pub(crate) fn proxy_for(url: &Url) -> Option<String> {
+    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    let either = |name: &str| var(&name.to_ascii_lowercase()).or_else(|| var(name));
+    let text = match url.scheme() {
+        "https" => either("HTTPS_PROXY"),
+        _ => either("HTTP_PROXY"),
+    }
+    .or_else(|| either("ALL_PROXY"))?;
+    let host = url.host_str()?;
+    let except = either("NO_PROXY").unwrap_or_default();
+    let spared = except
+        .split(',')
+        .map(|e| e.trim().trim_start_matches('.'))
+        .filter(|e| !e.is_empty());
+    for name in spared {
+        if name == "*"
+            || host == name
+            || host
+                .strip_suffix(name)
+                .is_some_and(|rest| rest.ends_with('.'))
+        {
+            return None;
+        }
+    }
+    let mut proxy = Url::parse(&text)
+        .or_else(|_| Url::parse(&format!("http://{text}")))
+        .ok()?;
+    // Only a URL without a host refuses this, and that is no proxy.
+    proxy.set_username("").ok()?;
+    proxy.set_password(None).ok()?;
+    Some(proxy.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Host and port of a URL, for messages.

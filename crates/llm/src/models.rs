@@ -2,7 +2,7 @@
 //!
 //! Invariant: one gate per provider key and model, shared by all who call it. Must not know tasks or budgets.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -10,6 +10,7 @@ use std::{
 use maos_engine::message::{CallError, FailureClass, Request};
 
 use crate::{
+    build_providers::{self, Built},
     gate::{Gate, Need},
     model::{Answer, Model, PartSink},
     options::{Fallback, ModelRef, Options, Provider, RateOptions},
@@ -109,16 +110,30 @@ pub struct RetiredUse {
     pub retired: Retired,
 }
 
+/// Prices by provider and model, for one day.
+#[derive(Default)]
+struct Priced {
+    day: i64,
+    prices: BTreeMap<Provider, HashMap<String, Option<Price>>>,
+}
+
+/// Different names that are remembered; a name comes from a person, so the number is not ours.
+const NAMES_MAX: usize = 10_000;
+const DAY_MS: i64 = 86_400_000;
+
 /// All configured providers.
 pub struct Models {
-    providers: BTreeMap<Provider, (Arc<dyn Model>, String)>,
+    providers: BTreeMap<Provider, Built>,
     default: Provider,
     agent_models: BTreeMap<String, ModelRef>,
     aliases: BTreeMap<String, String>,
     fallbacks: Vec<Fallback>,
     rates: BTreeMap<String, RateOptions>,
     prices: Arc<PriceTable>,
-    gates: Mutex<BTreeMap<(Provider, String), Arc<Gate>>>,
+    /// Every model that was asked for so far, with its gate.
+    chosen: Mutex<BTreeMap<Provider, HashMap<String, Chosen>>>,
+    /// Prices looked up so far, by day.
+    priced: Mutex<Priced>,
 }
 
 impl fmt::Debug for Models {
@@ -139,7 +154,7 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
         Some(path) => PriceTable::with_file(path)?,
         None => PriceTable::built_in(),
     });
-    let providers = crate::build_providers::providers(&options, &prices)?;
+    let providers = build_providers::providers(&options, &prices)?;
     let first = providers
         .keys()
         .next()
@@ -153,7 +168,8 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
         fallbacks: options.fallbacks,
         rates: options.rates,
         prices,
-        gates: Mutex::new(BTreeMap::new()),
+        chosen: Mutex::default(),
+        priced: Mutex::default(),
     };
     models.check_names()?;
     Ok(models)
@@ -179,11 +195,7 @@ impl Models {
         Ok(())
     }
 
-    fn known(
-        &self,
-        provider: Provider,
-        by: &str,
-    ) -> Result<&(Arc<dyn Model>, String), ConfigError> {
+    fn known(&self, provider: Provider, by: &str) -> Result<&Built, ConfigError> {
         self.providers
             .get(&provider)
             .ok_or_else(|| ConfigError::NotConfigured {
@@ -218,27 +230,29 @@ impl Models {
             model
         };
         let name = self.aliases.get(model).map_or(model, String::as_str);
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = match gates.get(&(provider, name.to_owned())) {
-            Some(gate) => Arc::clone(gate),
-            None => {
-                let rates = self
-                    .rates
-                    .get(name)
-                    .or_else(|| self.rates.get("*"))
-                    .copied()
-                    .unwrap_or_default();
-                let gate = Gate::new(format!("{provider}/{name}"), rates);
-                gates.insert((provider, name.to_owned()), Arc::clone(&gate));
-                gate
-            }
-        };
-        Ok(Chosen {
+        let mut all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(provider).or_default();
+        if let Some(chosen) = known.get(name) {
+            return Ok(chosen.clone());
+        }
+        if known.len() >= NAMES_MAX {
+            known.clear();
+        }
+        let rates = self
+            .rates
+            .get(name)
+            .or_else(|| self.rates.get("*"))
+            .copied()
+            .unwrap_or_default();
+        let gate = Gate::new(format!("{provider}/{name}"), rates);
+        let chosen = Chosen {
             provider,
             name: name.into(),
             model: Arc::clone(client),
             gate,
-        })
+        };
+        known.insert(name.to_owned(), chosen.clone());
+        Ok(chosen)
     }
 
     /// Where to go after such a failure, if the configuration says so.
@@ -253,7 +267,24 @@ impl Models {
 
     /// What a model costs at a time; `None` if nobody knows (never 0 for that reason).
     pub fn price(&self, provider: Provider, model: &str, at_unix_ms: i64) -> Option<Price> {
-        self.prices.price(provider, model, at_unix_ms)
+        let day = at_unix_ms.div_euclid(DAY_MS);
+        let mut priced = self.priced.lock().unwrap_or_else(PoisonError::into_inner);
+        if priced.day != day {
+            *priced = Priced {
+                day,
+                ..Priced::default()
+            };
+        }
+        let known = priced.prices.entry(provider).or_default();
+        if let Some(price) = known.get(model) {
+            return price.clone();
+        }
+        if known.len() >= NAMES_MAX {
+            known.clear();
+        }
+        let price = self.prices.price(provider, model, at_unix_ms);
+        known.insert(model.to_owned(), price.clone());
+        price
     }
 
     /// The price table itself.
@@ -304,11 +335,9 @@ impl Models {
 
     /// All gates that exist so far.
     pub fn gates(&self) -> Vec<Arc<Gate>> {
-        self.gates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
+        let all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values()
+            .flat_map(|models| models.values().map(|c| Arc::clone(&c.gate)))
             .collect()
     }
 }

@@ -21,7 +21,7 @@ use self::{request::Dialect, stream::Assembler};
 use crate::{
     claude::listed,
     headers,
-    http::{Http, Incoming, Who, base_url, host_of, secret_header},
+    http::{Http, Incoming, Who, base_url, host_of, proxy_for, secret_header},
     model::{Answer, Checked, Description, Endpoint, Model, Part, PartSink},
     models::{ConfigError, OPENAI_MODEL_DEFAULT},
     options::{LocalOptions, OpenAiOptions, Provider},
@@ -292,14 +292,24 @@ impl Model for OpenAi {
     }
 
     fn describe(&self) -> Description {
-        let base_url = match &self.place {
-            Place::Fixed(target) => Some(target.base.as_str().trim_end_matches('/').to_owned()),
-            Place::Asked { endpoint, .. } => endpoint.known_url(),
+        let (base_url, key_name, proxy) = match &self.place {
+            Place::Fixed(target) => (
+                Some(target.base.as_str().trim_end_matches('/').to_owned()),
+                target
+                    .who
+                    .key
+                    .is_some()
+                    .then(|| target.who.key_name.to_string()),
+                proxy_for(&target.base),
+            ),
+            Place::Asked { endpoint, .. } => (endpoint.known_url(), None, None),
         };
         Description {
             provider: self.provider.as_str(),
             models: vec![self.default_model.clone()],
             base_url,
+            key_name,
+            proxy,
             note: self.note.clone(),
         }
     }

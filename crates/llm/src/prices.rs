@@ -4,6 +4,8 @@
 //! price, which is never the same as a price of 0. Must not know budgets.
 mod table;
 
+use std::sync::Arc;
+
 use jiff::civil::Date;
 use maos_engine::message::Usage;
 
@@ -37,7 +39,7 @@ pub struct Price {
     /// Batch calls cost this many thousandths of the normal price.
     pub batch_milli: u32,
     /// Where the figures come from.
-    pub source: String,
+    pub source: Arc<str>,
     /// From when they hold.
     pub effective_from: Date,
 }

@@ -221,6 +221,8 @@ impl Model for Scripted {
             provider: Provider::Scripted.as_str(),
             models: vec![self.model.clone()],
             base_url: None,
+            key_name: None,
+            proxy: None,
             note: Some(self.note.clone()),
         }
     }

@@ -273,7 +273,7 @@ fn entry(raw: RawEntry, built_in: bool) -> Result<Entry, String> {
                 rates,
                 long_prompt,
                 batch_milli,
-                source: raw.source.clone(),
+                source: raw.source.as_str().into(),
                 effective_from,
             })
         }

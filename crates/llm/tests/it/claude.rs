@@ -55,7 +55,7 @@ async fn a_short_answer() {
     );
     let requests = answer.limits.and_then(|l| l.requests).expect("limits");
     assert_eq!((requests.limit, requests.remaining), (50, 49));
-    assert_eq!(*parts.0.lock().unwrap(), [Part::Text("4".into())]);
+    assert_eq!(*parts.0.lock().expect("not poisoned"), [Part::Text("4".into())]);
 
     let received = server.received();
     assert_eq!(received.len(), 1);
@@ -73,8 +73,8 @@ async fn a_short_answer() {
     assert_eq!(received[0].body["stream"], true);
 }
 
-#[tokio::test]
-async fn thinking_and_parallel_tools_make_a_round_trip() {
+/// A turn that thinks and asks for two tools whose arguments come interleaved.
+fn thinking_and_two_tools() -> Vec<Value> {
     let mut list = vec![start(json!({"input_tokens": 1, "output_tokens": 1}))];
     list.push(json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}}));
     for text in ["let me", " see"] {
@@ -102,7 +102,12 @@ async fn thinking_and_parallel_tools_make_a_round_trip() {
     }
     list.extend([2, 3].map(|i| json!({"type": "content_block_stop", "index": i})));
     list.extend(end("tool_use", json!({"output_tokens": 30})));
-    let server = Server::stream(events(&list)).await;
+    list
+}
+
+#[tokio::test]
+async fn thinking_and_parallel_tools_make_a_round_trip() {
+    let server = Server::stream(events(&thinking_and_two_tools())).await;
     let (_models, chosen) = claude(&server, patient());
     let mut asked = request(&chosen);
     asked.tools = vec![tool("search")];
@@ -136,7 +141,7 @@ async fn thinking_and_parallel_tools_make_a_round_trip() {
             },
         ]
     );
-    let shown = parts.0.lock().unwrap().clone();
+    let shown = parts.0.lock().expect("not poisoned").clone();
     assert_eq!(
         shown
             .iter()

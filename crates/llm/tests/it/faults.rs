@@ -559,7 +559,7 @@ async fn a_failed_stream_takes_back_what_it_showed() {
         .await
         .expect_err("must fail");
     assert_eq!(
-        *parts.0.lock().unwrap(),
+        *parts.0.lock().expect("not poisoned"),
         [Part::Text("fine".into()), Part::Reset]
     );
 }

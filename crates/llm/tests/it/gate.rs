@@ -42,8 +42,11 @@ const NEED: Need = Need {
     output_tokens: 10,
 };
 
+/// Who left, and when (in ms).
+type Left = Arc<Mutex<Vec<(usize, u64)>>>;
+
 /// Starts callers that leave through the gate, in order, and notes when (in ms from now) each left.
-fn callers(gate: &Arc<Gate>, n: usize) -> (JoinSet<()>, Arc<Mutex<Vec<(usize, u64)>>>) {
+fn callers(gate: &Arc<Gate>, n: usize) -> (JoinSet<()>, Left) {
     let start = Instant::now();
     let left = Arc::new(Mutex::new(Vec::new()));
     let mut set = JoinSet::new();
@@ -52,7 +55,7 @@ fn callers(gate: &Arc<Gate>, n: usize) -> (JoinSet<()>, Arc<Mutex<Vec<(usize, u6
         set.spawn(async move {
             let permit = gate.enter(NEED).await.expect("the gate opens");
             left.lock()
-                .unwrap()
+                .expect("not poisoned")
                 .push((i, start.elapsed().as_millis() as u64));
             permit.settle(&fine());
         });
@@ -71,7 +74,7 @@ async fn without_limits_nobody_waits() {
     let gate = gate(RateOptions::default());
     let (set, left) = callers(&gate, 10_000);
     all(set).await;
-    assert!(left.lock().unwrap().iter().all(|(_, at)| *at == 0));
+    assert!(left.lock().expect("not poisoned").iter().all(|(_, at)| *at == 0));
     assert_eq!((gate.view().in_flight, gate.view().waiting), (0, 0));
 }
 
@@ -82,7 +85,7 @@ async fn a_429_closes_the_gate_for_all_and_no_herd_follows() {
     first.settle(&failed(FailureClass::RateLimited, Some(5_000)));
     let (set, left) = callers(&gate, 500);
     all(set).await;
-    let left = left.lock().unwrap();
+    let left = left.lock().expect("not poisoned");
     let times: Vec<u64> = left.iter().map(|(_, at)| *at).collect();
     let opened = times[0];
     assert!(
@@ -141,7 +144,7 @@ async fn configured_limits_pace_the_calls() {
     });
     let (set, left) = callers(&gate, 70);
     all(set).await;
-    let times: Vec<u64> = left.lock().unwrap().iter().map(|(_, at)| *at).collect();
+    let times: Vec<u64> = left.lock().expect("not poisoned").iter().map(|(_, at)| *at).collect();
     assert_eq!(
         times.iter().filter(|t| **t == 0).count(),
         60,
@@ -237,7 +240,7 @@ async fn the_providers_word_teaches_the_gate() {
     permit.settle(&answered(Usage::default(), Some(said(2))));
     let (set, left) = callers(&gate, 4);
     all(set).await;
-    let times: Vec<u64> = left.lock().unwrap().iter().map(|(_, at)| *at).collect();
+    let times: Vec<u64> = left.lock().expect("not poisoned").iter().map(|(_, at)| *at).collect();
     assert_eq!(times[..2], [0, 0]);
     assert!(times[2] >= 1_000 && times[3] >= 2_000, "{times:?}");
 }
@@ -269,7 +272,7 @@ async fn who_stops_waiting_leaves_no_trace() {
     gone.abort_all();
     while gone.join_next().await.is_some() {}
     all(set).await;
-    let at = left.lock().unwrap()[0].1;
+    let at = left.lock().expect("not poisoned")[0].1;
     assert!(
         (1_000..1_100).contains(&at),
         "those who left took nothing: {at}"
@@ -312,7 +315,7 @@ async fn the_circuit_opens_probes_and_closes() {
     probe.settle(&fine());
     all(set).await;
     assert!(!gate.view().circuit_open);
-    let first = left.lock().unwrap()[0].1;
+    let first = left.lock().expect("not poisoned")[0].1;
     assert!(
         left.lock()
             .unwrap()

@@ -20,7 +20,7 @@ struct Moving {
 impl Endpoint for Moving {
     async fn resolve(&self) -> Result<Resolved, CallError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        self.at.lock().unwrap().clone()
+        self.at.lock().expect("not poisoned").clone()
     }
 }
 
@@ -75,7 +75,7 @@ async fn it_is_found_when_needed() {
         Err(down)
     );
     for (server, key) in [(&one, "k1"), (&two, "k2"), (&two, "k3")] {
-        *endpoint.at.lock().unwrap() = Ok(Resolved {
+        *endpoint.at.lock().expect("not poisoned") = Ok(Resolved {
             base_url: server.url(),
             key: Some(key.to_owned().into()),
         });
@@ -95,7 +95,7 @@ async fn it_is_found_when_needed() {
             Some(format!("Bearer {key}").as_str())
         );
     }
-    *endpoint.at.lock().unwrap() = Ok(Resolved {
+    *endpoint.at.lock().expect("not poisoned") = Ok(Resolved {
         base_url: "not a url".into(),
         key: None,
     });

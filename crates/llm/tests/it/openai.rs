@@ -74,7 +74,7 @@ async fn a_short_answer() {
         Some(1_000)
     );
     assert_eq!(
-        *parts.0.lock().unwrap(),
+        *parts.0.lock().expect("not poisoned"),
         [Part::Text("fo".into()), Part::Text("ur\n".into())]
     );
     let received = server.received();
@@ -409,7 +409,7 @@ async fn a_constrained_answer_becomes_a_tool_call() {
         reply.content
     );
     assert_eq!(
-        *parts.0.lock().unwrap(),
+        *parts.0.lock().expect("not poisoned"),
         [Part::ToolStart {
             name: "submit_plan".into()
         }],

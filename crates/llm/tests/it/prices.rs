@@ -181,7 +181,7 @@ models:
         .price(Provider::Claude, "claude-haiku-4-5", at(NOW))
         .expect("a price");
     assert_eq!(
-        (own.source.as_str(), own.cost(&usage(10, 0, 0, 0, 0))),
+        (&*own.source, own.cost(&usage(10, 0, 0, 0, 0))),
         ("our contract", 9_000)
     );
     assert!(

@@ -107,7 +107,7 @@ impl Server {
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap().clone()
+        self.received.lock().expect("not poisoned").clone()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -122,7 +122,7 @@ async fn serve(
 ) {
     while let Some(request) = read_request(&mut socket).await {
         let nth = {
-            let mut all = received.lock().unwrap();
+            let mut all = received.lock().expect("not poisoned");
             all.push(request);
             all.len() - 1
         };
@@ -156,7 +156,7 @@ async fn serve(
 
 async fn read_request(socket: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
-    let mut buf = [0_u8; 16 << 10];
+    let mut buf = vec![0_u8; 16 << 10];
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
@@ -378,6 +378,6 @@ pub(crate) struct Kept(pub(crate) Mutex<Vec<Part>>);
 
 impl PartSink for Kept {
     fn part(&self, part: Part) {
-        self.0.lock().unwrap().push(part);
+        self.0.lock().expect("not poisoned").push(part);
     }
 }
