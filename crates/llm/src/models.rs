@@ -51,9 +51,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key holds characters that no HTTP header may hold.
-    #[error(
-        "{name} holds characters that cannot be sent in an HTTP header; check it for line breaks and quotes"
-    )]
+    #[error("{name} holds characters that cannot be sent in an HTTP header; check it for line breaks and quotes")]
     BadKey {
         /// The name of the key, never its value.
         name: String,
@@ -138,10 +136,7 @@ pub struct Models {
 
 impl fmt::Debug for Models {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Models")
-            .field("providers", &self.providers.keys())
-            .field("default", &self.default)
-            .finish_non_exhaustive()
+        f.debug_struct("Models").field("providers", &self.providers.keys()).field("default", &self.default).finish_non_exhaustive()
     }
 }
 
@@ -155,11 +150,7 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
         None => PriceTable::built_in(),
     });
     let providers = build_providers::providers(&options, &prices)?;
-    let first = providers
-        .keys()
-        .next()
-        .copied()
-        .ok_or(ConfigError::NoProvider)?;
+    let first = providers.keys().next().copied().ok_or(ConfigError::NoProvider)?;
     let models = Models {
         default: options.provider.unwrap_or(first),
         providers,
@@ -178,15 +169,8 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
 impl Models {
     fn check_names(&self) -> Result<(), ConfigError> {
         self.known(self.default, "the configured provider")?;
-        let agents = self
-            .agent_models
-            .iter()
-            .map(|(agent, m)| (format!("the model of agent type {agent}"), m));
-        let falls = self
-            .fallbacks
-            .iter()
-            .flat_map(|f| [&f.from, &f.to])
-            .map(|m| (format!("the fallback of {}", m.model), m));
+        let agents = self.agent_models.iter().map(|(agent, m)| (format!("the model of agent type {agent}"), m));
+        let falls = self.fallbacks.iter().flat_map(|f| [&f.from, &f.to]).map(|m| (format!("the fallback of {}", m.model), m));
         for (by, model) in agents.chain(falls) {
             if let Some(provider) = model.provider {
                 self.known(provider, &by)?;
@@ -196,13 +180,7 @@ impl Models {
     }
 
     fn known(&self, provider: Provider, by: &str) -> Result<&Built, ConfigError> {
-        self.providers
-            .get(&provider)
-            .ok_or_else(|| ConfigError::NotConfigured {
-                provider,
-                by: by.to_owned(),
-                hint: hint(provider),
-            })
+        self.providers.get(&provider).ok_or_else(|| ConfigError::NotConfigured { provider, by: by.to_owned(), hint: hint(provider) })
     }
 
     /// The model for an agent type (`coordinator`, `researcher`, …): the configured one, else the default provider's.
@@ -210,8 +188,7 @@ impl Models {
         let named = self.agent_models.get(agent_type);
         let provider = named.and_then(|m| m.provider).unwrap_or(self.default);
         let model = named.map_or("", |m| m.model.as_str());
-        self.choose(provider, model)
-            .expect("check_names has seen every provider that is named")
+        self.choose(provider, model).expect("check_names has seen every provider that is named")
     }
 
     /// A model named by a person (`claude/claude-opus-4-5`, or without the provider).
@@ -224,11 +201,7 @@ impl Models {
 
     fn choose(&self, provider: Provider, model: &str) -> Result<Chosen, ConfigError> {
         let (client, default) = self.known(provider, "the request")?;
-        let model = if model.is_empty() {
-            default.as_str()
-        } else {
-            model
-        };
+        let model = if model.is_empty() { default.as_str() } else { model };
         let name = self.aliases.get(model).map_or(model, String::as_str);
         let mut all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.entry(provider).or_default();
@@ -238,19 +211,9 @@ impl Models {
         if known.len() >= NAMES_MAX {
             known.clear();
         }
-        let rates = self
-            .rates
-            .get(name)
-            .or_else(|| self.rates.get("*"))
-            .copied()
-            .unwrap_or_default();
+        let rates = self.rates.get(name).or_else(|| self.rates.get("*")).copied().unwrap_or_default();
         let gate = Gate::new(format!("{provider}/{name}"), rates);
-        let chosen = Chosen {
-            provider,
-            name: name.into(),
-            model: Arc::clone(client),
-            gate,
-        };
+        let chosen = Chosen { provider, name: name.into(), model: Arc::clone(client), gate };
         known.insert(name.to_owned(), chosen.clone());
         Ok(chosen)
     }
@@ -270,10 +233,7 @@ impl Models {
         let day = at_unix_ms.div_euclid(DAY_MS);
         let mut priced = self.priced.lock().unwrap_or_else(PoisonError::into_inner);
         if priced.day != day {
-            *priced = Priced {
-                day,
-                ..Priced::default()
-            };
+            *priced = Priced { day, ..Priced::default() };
         }
         let known = priced.prices.entry(provider).or_default();
         if let Some(price) = known.get(model) {
@@ -299,26 +259,17 @@ impl Models {
 
     /// Every configured model that is retired at a time (after aliases).
     pub fn retired_in_use(&self, at_unix_ms: i64) -> Vec<RetiredUse> {
-        let defaults = self
-            .providers
-            .keys()
-            .map(|p| (format!("{p}.model"), *p, ""));
-        let agents = self.agent_models.iter().map(|(agent, m)| {
-            (
-                format!("agents.{agent}.model"),
-                m.provider.unwrap_or(self.default),
-                m.model.as_str(),
-            )
-        });
+        let defaults = self.providers.keys().map(|p| (format!("{p}.model"), *p, ""));
+        let agents = self
+            .agent_models
+            .iter()
+            .map(|(agent, m)| (format!("agents.{agent}.model"), m.provider.unwrap_or(self.default), m.model.as_str()));
         defaults
             .chain(agents)
             .filter_map(|(config_key, provider, model)| {
                 let chosen = self.choose(provider, model).ok()?;
                 let retired = self.retired(provider, &chosen.name, at_unix_ms)?;
-                Some(RetiredUse {
-                    config_key,
-                    retired,
-                })
+                Some(RetiredUse { config_key, retired })
             })
             .collect()
     }
@@ -336,9 +287,7 @@ impl Models {
     /// All gates that exist so far.
     pub fn gates(&self) -> Vec<Arc<Gate>> {
         let all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values()
-            .flat_map(|models| models.values().map(|c| Arc::clone(&c.gate)))
-            .collect()
+        all.values().flat_map(|models| models.values().map(|c| Arc::clone(&c.gate))).collect()
     }
 }
 

@@ -62,11 +62,7 @@ impl Price {
             Some(_) | None => self.rates,
         };
         let input = rates.input.max(rates.cache_write_5m).max(rates.cache_read);
-        Rates { input, ..rates }.cost(&Usage {
-            input_tokens,
-            output_tokens: max_output_tokens,
-            ..Usage::default()
-        })
+        Rates { input, ..rates }.cost(&Usage { input_tokens, output_tokens: max_output_tokens, ..Usage::default() })
     }
 }
 
@@ -124,10 +120,6 @@ pub struct Accepts {
 
 impl Default for Accepts {
     fn default() -> Self {
-        Self {
-            forced_tools: true,
-            sampling: true,
-            thinking: ThinkingForm::Budget,
-        }
+        Self { forced_tools: true, sampling: true, thinking: ThinkingForm::Budget }
     }
 }
