@@ -162,6 +162,7 @@ fn compile_match(yaml: MatchYaml) -> Result<Matcher, (u64, String)> {
         prompt,
         prompt_contains: yaml.prompt_contains,
         transcript_contains: yaml.transcript_contains,
+        step: yaml.step,
         has_tool: yaml.has_tool,
         last_is_tool_result: yaml.last_is_tool_result,
         last_is_error: yaml.last_is_error,

@@ -89,6 +89,7 @@ pub(crate) struct MatchYaml {
     pub(crate) prompt: Option<Spanned<String>>,
     pub(crate) prompt_contains: Option<String>,
     pub(crate) transcript_contains: Option<String>,
+    pub(crate) step: Option<Glob>,
     pub(crate) has_tool: Option<String>,
     pub(crate) last_is_tool_result: Option<Named>,
     pub(crate) last_is_error: Option<bool>,
