@@ -144,6 +144,10 @@ pub enum TaskSort {
     CreatedDesc,
     /// Oldest first.
     CreatedAsc,
+    /// Most urgent first; among equals newest first.
+    PriorityDesc,
+    /// Least urgent first; among equals oldest first.
+    PriorityAsc,
 }
 
 impl TaskSort {
@@ -152,6 +156,8 @@ impl TaskSort {
         match self {
             Self::CreatedDesc => "-created_at",
             Self::CreatedAsc => "created_at",
+            Self::PriorityDesc => "-priority",
+            Self::PriorityAsc => "priority",
         }
     }
 }
@@ -249,9 +255,11 @@ impl Query for TaskQuery {
                 self.sort = match value {
                     "-created_at" => TaskSort::CreatedDesc,
                     "created_at" => TaskSort::CreatedAsc,
+                    "-priority" => TaskSort::PriorityDesc,
+                    "priority" => TaskSort::PriorityAsc,
                     _ => {
                         return Err(format!(
-                            "'{}' is not one of -created_at, created_at",
+                            "'{}' is not one of -created_at, created_at, -priority, priority",
                             clip(value)
                         ));
                     }

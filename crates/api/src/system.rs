@@ -98,8 +98,6 @@ pub struct Version {
     pub git: Option<String>,
     /// Version of the compiler, if known.
     pub rustc: Option<String>,
-    /// Version of the stored data.
-    pub schema_version: Option<u32>,
 }
 
 /// A model and what it costs.
