@@ -20,6 +20,7 @@ pub struct Drive {
     new: Vec<Recorded>,
     in_flight: BTreeMap<Place, BTreeSet<Action>>,
     deadline: Option<Action>,
+    ended: Vec<Action>,
 }
 
 /// What to change in flight after a commit.
@@ -27,7 +28,7 @@ pub struct Drive {
 pub struct Changes {
     /// To be started.
     pub start: Vec<Action>,
-    /// To be aborted.
+    /// To be aborted, before anything is started; what has ended by itself is among them.
     pub abort: Vec<Action>,
 }
 
@@ -41,6 +42,7 @@ impl Drive {
             new: vec![],
             in_flight: BTreeMap::new(),
             deadline: None,
+            ended: vec![],
         }
     }
 
@@ -62,8 +64,8 @@ impl Drive {
     /// Decides on an input. What it records is added to [`Drive::uncommitted`].
     pub fn input(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<(), Rejected> {
         match &input {
-            // A timer that rang is not in flight any more: if it rang too early, `reconcile` starts it anew.
-            Input::Deadline => self.deadline = None,
+            // A timer that rang is not in flight any more: if it rang too early, `reconcile` sets it anew.
+            Input::Deadline => self.ended.extend(self.deadline.take()),
             Input::StepDeadline { place } => {
                 self.forget(place, |a| matches!(a, Action::StepDeadline { .. }));
             }
@@ -95,9 +97,9 @@ impl Drive {
         }
     }
 
-    fn forget(&mut self, place: &Place, gone: fn(&Action) -> bool) {
+    fn forget(&mut self, place: &Place, gone: impl Fn(&Action) -> bool) {
         if let Some(have) = self.in_flight.get_mut(place) {
-            have.retain(|a| !gone(a));
+            self.ended.extend(have.extract_if(.., gone));
             self.task.changed.0.insert(place.clone());
         }
     }
@@ -114,7 +116,10 @@ impl Drive {
             self.new.is_empty(),
             "actions are derived from committed state only"
         );
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            start: vec![],
+            abort: std::mem::take(&mut self.ended),
+        };
         for place in self.task.take_changed() {
             let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
             let have = self.in_flight.remove(&place).unwrap_or_default();

@@ -10,7 +10,7 @@ use maos_engine::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What went wrong, in words.
-pub type Violation = String;
+pub(crate) type Violation = String;
 
 /// Fails with a formatted violation unless the condition holds.
 macro_rules! ensure {
@@ -29,7 +29,7 @@ struct OpenCall {
 
 /// The second reading of one task's journal.
 #[derive(Debug, Default)]
-pub struct Checker {
+pub(crate) struct Checker {
     status: Option<Status>,
     started: bool,
     max_agents: usize,
@@ -41,18 +41,19 @@ pub struct Checker {
     open: BTreeMap<EffectId, OpenCall>,
     attempts: BTreeMap<EffectId, u32>,
     /// Model calls whose result is committed.
-    pub replied: BTreeSet<EffectId>,
+    pub(crate) replied: BTreeSet<EffectId>,
     /// Tool calls with a committed intent: whether they may be repeated, and whether they ended.
-    pub tools: BTreeMap<EffectId, (Repeat, bool)>,
+    pub(crate) tools: BTreeMap<EffectId, (Repeat, bool)>,
     spent: Money,
     reserved: Money,
     possibly: Money,
-    epoch: u64,
+    /// Epoch of the lease: no entry of an earlier one may follow.
+    pub(crate) epoch: u64,
 }
 
 impl Checker {
     /// Whether this attempt of a model call has a committed intent.
-    pub fn intended(&self, effect: &EffectId, attempt: u32) -> bool {
+    pub(crate) fn intended(&self, effect: &EffectId, attempt: u32) -> bool {
         self.attempts.get(effect).is_some_and(|a| *a >= attempt)
     }
 
@@ -107,7 +108,7 @@ impl Checker {
     }
 
     /// Reads one committed entry.
-    pub fn read(&mut self, epoch: u64, at: Time, event: &Event) -> Result<(), Violation> {
+    pub(crate) fn read(&mut self, epoch: u64, at: Time, event: &Event) -> Result<(), Violation> {
         ensure!(
             epoch >= self.epoch,
             "I10: an entry of epoch {epoch} after one of {}",
@@ -143,7 +144,7 @@ impl Checker {
             }
             Event::DependencyEnded { task, status } => {
                 if *status == Status::Completed {
-                    self.waits_for.remove(task);
+                    ensure!(self.waits_for.remove(task), "I11: released by {task} twice");
                     if self.waits_for.is_empty() && self.status == Some(Status::Blocked) {
                         self.become_status(Status::Queued)?;
                     }
@@ -367,7 +368,7 @@ impl Checker {
     }
 
     /// Compares this reading with the engine's state.
-    pub fn compare(&mut self, task: &Task) -> Result<(), Violation> {
+    pub(crate) fn compare(&mut self, task: &Task) -> Result<(), Violation> {
         let account = task.account;
         ensure!(
             (account.spent, account.reserved, account.possibly_billed)
