@@ -39,14 +39,7 @@ fn main() -> ExitCode {
     }
     println!(
         "{seeds} seeds from {from}: {} tasks, {} entries, {} steps, {} crashes, {} take-overs of live tasks, {} stale appends refused, {} model calls, {} tools",
-        all.tasks,
-        all.entries,
-        all.steps,
-        all.crashes,
-        all.thefts,
-        all.refused,
-        all.calls,
-        all.tools
+        all.tasks, all.entries, all.steps, all.crashes, all.thefts, all.refused, all.calls, all.tools
     );
     if one.is_some() {
         println!("trace {}", all.trace);

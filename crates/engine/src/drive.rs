@@ -37,22 +37,13 @@ impl Drive {
     pub fn new(mut task: Task) -> Self {
         task.take_changed();
         task.changed.0.extend(task.runs.keys().cloned());
-        Self {
-            task,
-            new: vec![],
-            in_flight: BTreeMap::new(),
-            deadline: None,
-            ended: vec![],
-        }
+        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None, ended: vec![] }
     }
 
     /// Takes a task that was just created; its first events are yet to be committed.
     pub fn created(task: Task, at: Time, events: Vec<crate::event::Event>) -> Self {
         let mut drive = Self::new(task);
-        drive.new = events
-            .into_iter()
-            .map(|event| Recorded { at, event })
-            .collect();
+        drive.new = events.into_iter().map(|event| Recorded { at, event }).collect();
         drive
     }
 
@@ -83,8 +74,7 @@ impl Drive {
         };
         match self.task.handle(now, input, ctx) {
             Ok(events) => {
-                self.new
-                    .extend(events.into_iter().map(|event| Recorded { at: now, event }));
+                self.new.extend(events.into_iter().map(|event| Recorded { at: now, event }));
                 Ok(())
             }
             Err(rejected) => {
@@ -112,27 +102,13 @@ impl Drive {
     /// Compares what should be in flight with what is. Call it only when everything is committed: an action is started from a committed
     /// state or not at all.
     pub fn reconcile(&mut self) -> Changes {
-        assert!(
-            self.new.is_empty(),
-            "actions are derived from committed state only"
-        );
-        let mut changes = Changes {
-            start: vec![],
-            abort: std::mem::take(&mut self.ended),
-        };
+        assert!(self.new.is_empty(), "actions are derived from committed state only");
+        let mut changes = Changes { start: vec![], abort: std::mem::take(&mut self.ended) };
         for place in self.task.take_changed() {
             let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
             let have = self.in_flight.remove(&place).unwrap_or_default();
-            changes.abort.extend(
-                have.iter()
-                    .filter(|a| !want.iter().any(|w| same(a, w)))
-                    .cloned(),
-            );
-            changes.start.extend(
-                want.iter()
-                    .filter(|w| !have.iter().any(|a| same(a, w)))
-                    .cloned(),
-            );
+            changes.abort.extend(have.iter().filter(|a| !want.iter().any(|w| same(a, w))).cloned());
+            changes.start.extend(want.iter().filter(|w| !have.iter().any(|a| same(a, w))).cloned());
             if !want.is_empty() {
                 self.in_flight.insert(place, want);
             }
@@ -157,13 +133,8 @@ impl Drive {
 fn same(a: &Action, b: &Action) -> bool {
     match (a, b) {
         (Action::Seat { at_work: was, .. }, Action::Seat { at_work: is, .. }) => was == is || *is,
-        (
-            Action::Model { .. }
-            | Action::Tool { .. }
-            | Action::StepDeadline { .. }
-            | Action::Deadline { .. }
-            | Action::Seat { .. },
-            _,
-        ) => a == b,
+        (Action::Model { .. } | Action::Tool { .. } | Action::StepDeadline { .. } | Action::Deadline { .. } | Action::Seat { .. }, _) => {
+            a == b
+        }
     }
 }

@@ -18,10 +18,7 @@ fn seeds(part: u64) {
         refused += report.refused;
     }
     // A simulation in which something never happens proves nothing about it.
-    let never: Vec<_> = maos_engine::event::Event::KINDS
-        .iter()
-        .filter(|k| !kinds.contains_key(*k))
-        .collect();
+    let never: Vec<_> = maos_engine::event::Event::KINDS.iter().filter(|k| !kinds.contains_key(*k)).collect();
     assert!(never.is_empty(), "never recorded: {never:?}");
     assert!(crashes > SEEDS && refused > 0, "{crashes} {refused}");
 }
@@ -46,19 +43,13 @@ fn seeds_d() {
 #[test]
 fn one_seed_is_one_execution() {
     for seed in 0..20 {
-        assert_eq!(
-            run(seed, Broken::Nothing),
-            run(seed, Broken::Nothing),
-            "seed {seed}"
-        );
+        assert_eq!(run(seed, Broken::Nothing), run(seed, Broken::Nothing), "seed {seed}");
     }
 }
 
 /// Seeds until a broken system is noticed.
 fn noticed_after(broken: Broken, seeds: u64) -> String {
-    (0..seeds)
-        .find_map(|seed| run(seed, broken).err())
-        .unwrap_or_else(|| panic!("{broken:?} was not noticed within {seeds} seeds"))
+    (0..seeds).find_map(|seed| run(seed, broken).err()).unwrap_or_else(|| panic!("{broken:?} was not noticed within {seeds} seeds"))
 }
 
 #[test]

@@ -25,20 +25,14 @@ pub(crate) struct Tools {
 
 impl Tools {
     fn class(&self, name: &str) -> Repeat {
-        if must_not_repeat(name) && self.broken != Broken::NeverIsSafe {
-            Repeat::Never
-        } else {
-            Repeat::Safe
-        }
+        if must_not_repeat(name) && self.broken != Broken::NeverIsSafe { Repeat::Never } else { Repeat::Safe }
     }
 }
 
 impl ToolTable for Tools {
     fn check(&self, name: &str, args: &Value) -> Result<Repeat, String> {
         match name {
-            "look" | "never_mail" | "gone" if args.get("q").is_some_and(Value::is_number) => {
-                Ok(self.class(name))
-            }
+            "look" | "never_mail" | "gone" if args.get("q").is_some_and(Value::is_number) => Ok(self.class(name)),
             "look" | "never_mail" | "gone" => Err(format!("{name} needs a number q")),
             _ => Err(format!("there is no tool {name}")),
         }
@@ -56,17 +50,13 @@ pub(crate) struct Prices {
 
 /// A number that follows from text alone.
 pub(crate) fn number_of(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Quoter for Prices {
     fn quote(&self, task: &Task, effect: &EffectId, last: bool) -> Quote {
         let number = number_of(&format!("{} {effect} {last}", task.id));
-        let priced = self.unpriced == 0
-            || number_of(task.id.as_str()) % self.unpriced != 0
-            || number % 3 == 0;
+        let priced = self.unpriced == 0 || number_of(task.id.as_str()) % self.unpriced != 0 || number % 3 == 0;
         Quote {
             model: format!("m{}", number % 2),
             request: format!("{number:016x}"),
@@ -92,11 +82,7 @@ pub(crate) const CLASSES: [FailureClass; 11] = [
 
 /// A failed call: mostly of a class that is tried again.
 pub(crate) fn failure(dice: &mut Dice) -> CallError {
-    let class = if dice.one_in(6) {
-        dice.pick(&CLASSES)
-    } else {
-        CLASSES[dice.index(5)]
-    };
+    let class = if dice.one_in(6) { dice.pick(&CLASSES) } else { CLASSES[dice.index(5)] };
     CallError {
         class,
         message: format!("{class:?}"),
@@ -109,11 +95,7 @@ pub(crate) fn failure(dice: &mut Dice) -> CallError {
 /// What a model says at a place. Once in `odd` it is not what it should be.
 pub(crate) fn reply(dice: &mut Dice, place: &Place, odd: u64) -> Reply {
     let text = |t: &str| Block::Text { text: t.into() };
-    let use_of = |id: &str, name: &str, input: Value| Block::ToolUse {
-        id: id.into(),
-        name: name.into(),
-        input,
-    };
+    let use_of = |id: &str, name: &str, input: Value| Block::ToolUse { id: id.into(), name: name.into(), input };
     let (content, stop) = if dice.one_in(odd) {
         odd_content(dice, place)
     } else if *place == Place::Plan {
@@ -137,11 +119,7 @@ pub(crate) fn reply(dice: &mut Dice, place: &Place, odd: u64) -> Reply {
         model: "m".into(),
         content,
         stop,
-        usage: Usage {
-            input_tokens: dice.below(1_000),
-            output_tokens: dice.below(100),
-            ..Usage::default()
-        },
+        usage: Usage { input_tokens: dice.below(1_000), output_tokens: dice.below(100), ..Usage::default() },
         request_id: None,
     };
     if dice.one_in(40) {
@@ -164,11 +142,7 @@ fn plan(dice: &mut Dice) -> Value {
 
 fn call(dice: &mut Dice, odd: u64) -> (&'static str, Value) {
     // Some calls are the same each time: the loop guard must see them.
-    let q = if dice.one_in(6) {
-        7
-    } else {
-        dice.below(1_000_000)
-    };
+    let q = if dice.one_in(6) { 7 } else { dice.below(1_000_000) };
     let key = dice.pick(&["a", "b", "c", "d", "e"]);
     match dice.below(if odd > 0 { 12 } else { 10 }) {
         0..=2 => ("look", json!({"q": q})),
@@ -193,25 +167,16 @@ fn call(dice: &mut Dice, odd: u64) -> (&'static str, Value) {
             ("no_such_tool", json!({"q": 1})),
             ("state_set", json!({"key": "", "value": 1})),
             ("state_set", json!({"key": "a", "value": "x".repeat(100)})),
-            (
-                "send_message",
-                json!({"to": "all", "body": "x".repeat(100)}),
-            ),
+            ("send_message", json!({"to": "all", "body": "x".repeat(100)})),
             ("read_messages", json!({"extra": true})),
         ]),
     }
 }
 
 fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
-    let tool = |id: &str, name: &str, input: Value| Block::ToolUse {
-        id: id.into(),
-        name: name.into(),
-        input,
-    };
+    let tool = |id: &str, name: &str, input: Value| Block::ToolUse { id: id.into(), name: name.into(), input };
     let look = |id: &str| tool(id, "look", json!({"q": 1}));
-    let text = Block::Text {
-        text: "so far".into(),
-    };
+    let text = Block::Text { text: "so far".into() };
     let unknown = StopReason::Unknown { raw: "zzz".into() };
     match dice.below(16) {
         0 => (vec![text], StopReason::MaxTokens),
@@ -224,12 +189,7 @@ fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
         7 => (vec![look("same"), look("same")], StopReason::ToolUse),
         8 => (vec![look(""), look("a/b/c")], StopReason::EndTurn),
         9 => {
-            let bad = Block::BadToolUse {
-                id: "c1".into(),
-                name: "look".into(),
-                raw: "{\"q\": ".into(),
-                error: "EOF".into(),
-            };
+            let bad = Block::BadToolUse { id: "c1".into(), name: "look".into(), raw: "{\"q\": ".into(), error: "EOF".into() };
             (vec![bad], StopReason::ToolUse)
         }
         10 => {
@@ -237,16 +197,12 @@ fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
             (many.collect(), StopReason::ToolUse)
         }
         _ if *place == Place::Plan => (vec![bad_plan(dice)], StopReason::ToolUse),
-        _ => (
-            vec![tool("c1", "no_such_tool", json!({}))],
-            StopReason::ToolUse,
-        ),
+        _ => (vec![tool("c1", "no_such_tool", json!({}))], StopReason::ToolUse),
     }
 }
 
 fn bad_plan(dice: &mut Dice) -> Block {
-    let step =
-        |id: &str, deps: &[&str]| json!({"id": id, "instructions": "Do it.", "depends_on": deps});
+    let step = |id: &str, deps: &[&str]| json!({"id": id, "instructions": "Do it.", "depends_on": deps});
     let input = dice.pick(&[
         json!({"steps": []}),
         json!({"steps": [step("a", &["b"]), step("b", &["a"])]}),
@@ -256,11 +212,7 @@ fn bad_plan(dice: &mut Dice) -> Block {
         json!({"steps": "many"}),
         json!(null),
     ]);
-    Block::ToolUse {
-        id: "c1".into(),
-        name: "submit_plan".into(),
-        input,
-    }
+    Block::ToolUse { id: "c1".into(), name: "submit_plan".into(), input }
 }
 
 /// What a person asks for.
@@ -282,9 +234,7 @@ pub(crate) fn wish(dice: &mut Dice, known: &[TaskId]) -> TaskSpec {
         agent_type: None,
         timeout_s: dice.one_in(3).then(|| dice.range(1, 4_000)),
         step_timeout_s: dice.pick(&[0, 0, 5, 60, 3_600]),
-        max_cost: dice
-            .one_in(2)
-            .then(|| Money(i64::try_from(dice.range(10, 300)).expect("small"))),
+        max_cost: dice.one_in(2).then(|| Money(i64::try_from(dice.range(10, 300)).expect("small"))),
         context: None,
         constraints: None,
         depends_on,

@@ -32,10 +32,7 @@ pub(crate) fn run(seed: u64, broken: Broken) -> Result<Report, Violation> {
         Ok(Ok(report)) => return Ok(report),
         Ok(Err(what)) => what,
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             format!("panic: {}", text.unwrap_or("?"))
         }
     };
@@ -139,13 +136,7 @@ impl World {
             && let Some(n) = self.some_node()
         {
             let stealable = |(_, row): &(&TaskId, &store::Row)| row.owner != Some(n);
-            let ids: Vec<TaskId> = self
-                .store
-                .rows
-                .iter()
-                .filter(stealable)
-                .map(|(id, _)| id.clone())
-                .collect();
+            let ids: Vec<TaskId> = self.store.rows.iter().filter(stealable).map(|(id, _)| id.clone()).collect();
             if !ids.is_empty() {
                 let id = self.dice.pick(&ids);
                 self.report.thefts += u64::from(self.store.rows[&id].owner.is_some());
@@ -189,30 +180,18 @@ impl World {
                 .filter(|(_, row)| !row.state.status.is_terminal())
                 .map(|(id, row)| (id.clone(), row.state.status))
                 .collect();
-            let held: Vec<&TaskId> = live
-                .iter()
-                .filter(|(_, s)| *s == Status::Paused)
-                .map(|(id, _)| id)
-                .collect();
+            let held: Vec<&TaskId> = live.iter().filter(|(_, s)| *s == Status::Paused).map(|(id, _)| id).collect();
             if live.is_empty() {
                 return Ok(());
             }
-            ensure!(
-                !held.is_empty(),
-                "I14: nothing moves, but not all has ended: {live:?}"
-            );
+            ensure!(!held.is_empty(), "I14: nothing moves, but not all has ended: {live:?}");
             for id in held {
                 let pause = &self.store.rows[id].state.pause;
                 ensure!(
-                    pause
-                        .as_ref()
-                        .is_some_and(|(_, m)| m.contains(&format!("maos task resume {id}"))),
+                    pause.as_ref().is_some_and(|(_, m)| m.contains(&format!("maos task resume {id}"))),
                     "a held task does not say what resumes it: {pause:?}"
                 );
-                let update = Update {
-                    max_cost: Some(Money(1_000_000)),
-                    ..Update::default()
-                };
+                let update = Update { max_cost: Some(Money(1_000_000)), ..Update::default() };
                 self.store.post(id, Command::Update(update));
                 self.store.post(id, Command::Resume {});
             }
@@ -222,9 +201,7 @@ impl World {
 
     fn at_the_end(&mut self) -> Result<(), Violation> {
         for id in &self.acked {
-            let known = id
-                .as_ref()
-                .is_some_and(|id| self.store.rows.contains_key(id));
+            let known = id.as_ref().is_some_and(|id| self.store.rows.contains_key(id));
             ensure!(known, "I1: an acknowledged task is gone: {id:?}");
         }
         for (id, row) in &self.store.rows {
@@ -232,15 +209,8 @@ impl World {
             ensure!(row.inbox.is_empty(), "a command to {id} was never read");
             let far = Time(self.now.0 + 1);
             let (summary, analysis) = (row.state.summary(), row.state.analysis(far));
-            ensure!(
-                summary.status.is_terminal() && row.state.pending().is_empty(),
-                "{id} has ended and wants {:?}",
-                row.state.pending()
-            );
-            ensure!(
-                analysis.critical_path_ms <= analysis.work_ms,
-                "the critical path of {id} is longer than its work"
-            );
+            ensure!(summary.status.is_terminal() && row.state.pending().is_empty(), "{id} has ended and wants {:?}", row.state.pending());
+            ensure!(analysis.critical_path_ms <= analysis.work_ms, "the critical path of {id} is longer than its work");
         }
         for node in &self.nodes {
             ensure!(

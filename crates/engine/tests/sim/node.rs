@@ -23,11 +23,7 @@ pub(crate) struct Flight {
 impl Flight {
     /// Not yet sent.
     pub(crate) fn new(action: Action) -> Self {
-        Self {
-            action,
-            sent: false,
-            spent: false,
-        }
+        Self { action, sent: false, spent: false }
     }
     /// What it is, whoever sits there.
     pub(crate) fn name(&self) -> String {
@@ -37,9 +33,7 @@ impl Flight {
     pub(crate) fn name_of(action: &Action) -> String {
         match action {
             Action::Seat { place, .. } => format!("seat {place}"),
-            Action::Model {
-                effect, attempt, ..
-            } => format!("{effect} {attempt}"),
+            Action::Model { effect, attempt, .. } => format!("{effect} {attempt}"),
             Action::Tool { effect, .. } => effect.to_string(),
             Action::StepDeadline { place, at } => format!("deadline {place} {}", at.0),
             Action::Deadline { at } => format!("deadline {}", at.0),
@@ -74,11 +68,7 @@ pub(crate) struct Held {
 impl Held {
     /// Nothing in flight yet.
     pub(crate) fn new(drive: Drive, epoch: u64) -> Self {
-        Self {
-            drive,
-            epoch,
-            flights: vec![],
-        }
+        Self { drive, epoch, flights: vec![] }
     }
 }
 
@@ -162,16 +152,8 @@ impl Node {
     }
     /// One step passes. A node that wakes gives its commit.
     pub(crate) fn tick(&mut self, wake: bool) -> Option<Stash> {
-        self.stalled = if wake {
-            0
-        } else {
-            self.stalled.saturating_sub(1)
-        };
-        if self.stalled == 0 {
-            self.stash.take()
-        } else {
-            None
-        }
+        self.stalled = if wake { 0 } else { self.stalled.saturating_sub(1) };
+        if self.stalled == 0 { self.stash.take() } else { None }
     }
 
     /// Everything it could do now.

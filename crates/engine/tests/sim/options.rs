@@ -60,22 +60,14 @@ impl Options {
     /// Rolls a world.
     pub(crate) fn roll(dice: &mut Dice) -> Self {
         let nodes = if dice.one_in(2) { 2 } else { 1 };
-        let stall = if nodes == 2 {
-            dice.pick(&[0, 40, 150])
-        } else {
-            0
-        };
+        let stall = if nodes == 2 { dice.pick(&[0, 40, 150]) } else { 0 };
         Self {
             tasks: dice.range(3, 6),
             nodes,
             node_max: u32::try_from(dice.range(1, 8)).expect("small"),
             crash: dice.pick(&[0, 15, 40, 200]),
             stall,
-            steal: if nodes == 2 {
-                dice.pick(&[0, 60, 300])
-            } else {
-                0
-            },
+            steal: if nodes == 2 { dice.pick(&[0, 60, 300]) } else { 0 },
             fail: dice.pick(&[0, 5, 15, 50]),
             odd: dice.pick(&[0, 4, 10, 40]),
             late: dice.pick(&[0, 3, 10]),
@@ -83,8 +75,7 @@ impl Options {
             jump: dice.pick(&[0, 60, 300]),
             unpriced: dice.pick(&[0, 0, 3]),
             // Two owners that commit at the same time would both see the same rest of the day: the ledger is the store's matter.
-            daily: (stall == 0 && dice.one_in(4))
-                .then(|| Money(i64::try_from(dice.range(50, 600)).expect("small"))),
+            daily: (stall == 0 && dice.one_in(4)).then(|| Money(i64::try_from(dice.range(50, 600)).expect("small"))),
             rough_steps: dice.range(200, 900),
             limits: Limits {
                 planner: !dice.one_in(6),

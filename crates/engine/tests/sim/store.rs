@@ -103,13 +103,7 @@ impl Store {
     }
 
     /// Creates a task, held by `owner`; under a key that was used before nothing happens.
-    pub(crate) fn create(
-        &mut self,
-        key: &str,
-        id: &TaskId,
-        owner: usize,
-        events: &[Recorded],
-    ) -> Result<(), Refused> {
+    pub(crate) fn create(&mut self, key: &str, id: &TaskId, owner: usize, events: &[Recorded]) -> Result<(), Refused> {
         if self.keys.contains_key(key) {
             return Ok(());
         }
@@ -125,12 +119,7 @@ impl Store {
             state: Task::empty(id.clone()),
         };
         self.rows.insert(id.clone(), row);
-        let append = Append {
-            epoch: 1,
-            expected: 0,
-            events,
-            ack: None,
-        };
+        let append = Append { epoch: 1, expected: 0, events, ack: None };
         self.append(id, &append)
     }
 
@@ -160,28 +149,20 @@ impl Store {
         let before = row.state.status;
         for Recorded { at, event } in append.events {
             let json = serde_json::to_string(event).expect("events are JSON");
-            let read: Event = serde_json::from_str(&json)
-                .map_err(|e| format!("an entry cannot be read back: {e}: {json}"))?;
+            let read: Event = serde_json::from_str(&json).map_err(|e| format!("an entry cannot be read back: {e}: {json}"))?;
             if read != *event {
                 return Err(format!("an entry reads back as another: {json}").into());
             }
             let last = row.journal.last().map_or([0; 32], |e| e.hash);
             let hash = chain(last, *at, &json);
             self.trace.update(hash);
-            row.checker
-                .read(append.epoch, *at, &read)
-                .map_err(|what| format!("{what}; in {json}"))?;
+            row.checker.read(append.epoch, *at, &read).map_err(|what| format!("{what}; in {json}"))?;
             row.state.apply(*at, &read);
             *self.kinds.entry(read.kind()).or_default() += 1;
             match &read {
-                Event::ModelReplied {
-                    reply: Body::Blob { blob, .. },
-                    ..
-                }
-                | Event::ToolSettled {
-                    result: Body::Blob { blob, .. },
-                    ..
-                } if !self.blobs.contains(blob) => {
+                Event::ModelReplied { reply: Body::Blob { blob, .. }, .. } | Event::ToolSettled { result: Body::Blob { blob, .. }, .. }
+                    if !self.blobs.contains(blob) =>
+                {
                     return Err(format!("a body that is not stored: {json}").into());
                 }
                 Event::RunStarted { agent, .. } => {
@@ -189,11 +170,7 @@ impl Store {
                 }
                 _ => {}
             }
-            row.journal.push(Entry {
-                at: *at,
-                json,
-                hash,
-            });
+            row.journal.push(Entry { at: *at, json, hash });
         }
         if let Some(number) = append.ack {
             row.inbox.retain(|(n, _)| *n != number);
@@ -214,8 +191,7 @@ impl Store {
                 }
             }
         }
-        let anew =
-            |r: &Recorded| matches!(r.event, Event::Submitted { .. } | Event::Retried { .. });
+        let anew = |r: &Recorded| matches!(r.event, Event::Submitted { .. } | Event::Retried { .. });
         if events.iter().any(anew) {
             for dependency in &self.rows[id].state.waiting_for {
                 let ended = self.rows[dependency].state.status;
@@ -233,35 +209,20 @@ impl Store {
     pub(crate) fn load(&self, id: &TaskId, from_snapshot: bool) -> Result<Task, Violation> {
         let row = &self.rows[id];
         let (mut task, skip) = match row.snapshot.as_ref().filter(|_| from_snapshot) {
-            Some((seq, json)) => (
-                serde_json::from_str(json).map_err(|e| format!("a snapshot: {e}"))?,
-                *seq,
-            ),
+            Some((seq, json)) => (serde_json::from_str(json).map_err(|e| format!("a snapshot: {e}"))?, *seq),
             None => (Task::empty(id.clone()), 0),
         };
         let mut last = [0; 32];
         for (i, entry) in row.journal.iter().enumerate() {
-            ensure!(
-                chain(last, entry.at, &entry.json) == entry.hash,
-                "I2: the chain of {id} breaks at {i}"
-            );
+            ensure!(chain(last, entry.at, &entry.json) == entry.hash, "I2: the chain of {id} breaks at {i}");
             last = entry.hash;
             if i >= skip {
-                let event = serde_json::from_str(&entry.json)
-                    .map_err(|e| format!("I2: entry {i} of {id}: {e}"))?;
+                let event = serde_json::from_str(&entry.json).map_err(|e| format!("I2: entry {i} of {id}: {e}"))?;
                 task.apply(entry.at, &event);
             }
         }
-        ensure!(
-            task.seq == row.journal.len() as u64,
-            "I2: {id} has {} entries and counts {}",
-            row.journal.len(),
-            task.seq
-        );
-        ensure!(
-            task == row.state,
-            "I13: the fold of {id} (from a snapshot: {from_snapshot}) is not its state"
-        );
+        ensure!(task.seq == row.journal.len() as u64, "I2: {id} has {} entries and counts {}", row.journal.len(), task.seq);
+        ensure!(task == row.state, "I13: the fold of {id} (from a snapshot: {from_snapshot}) is not its state");
         Ok(task)
     }
 
@@ -270,10 +231,7 @@ impl Store {
         let row = self.rows.get_mut(id).expect("a known task");
         let json = serde_json::to_string(&row.state).map_err(|e| format!("a snapshot: {e}"))?;
         let back: Task = serde_json::from_str(&json).map_err(|e| format!("a snapshot: {e}"))?;
-        ensure!(
-            back == row.state,
-            "I13: a snapshot of {id} reads back as another state"
-        );
+        ensure!(back == row.state, "I13: a snapshot of {id} reads back as another state");
         row.snapshot = Some((row.journal.len(), json));
         Ok(())
     }
@@ -281,9 +239,7 @@ impl Store {
     /// Committed by all tasks but this one.
     pub(crate) fn committed_by_others(&self, id: &TaskId) -> Money {
         let others = self.rows.iter().filter(|(other, _)| *other != id);
-        others.fold(Money::ZERO, |sum, (_, row)| {
-            sum.plus(row.state.account.committed())
-        })
+        others.fold(Money::ZERO, |sum, (_, row)| sum.plus(row.state.account.committed()))
     }
 
     /// The trace as text.

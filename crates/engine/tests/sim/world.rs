@@ -72,13 +72,9 @@ impl World {
         let options = Options::roll(&mut dice);
         Self {
             store: Store::new(broken),
-            nodes: (0..options.nodes)
-                .map(|_| Node::new(options.node_max))
-                .collect(),
+            nodes: (0..options.nodes).map(|_| Node::new(options.node_max)).collect(),
             tools: Tools { broken },
-            prices: Prices {
-                unpriced: options.unpriced,
-            },
+            prices: Prices { unpriced: options.unpriced },
             acked: vec![None; usize::try_from(options.tasks).expect("small")],
             options,
             broken,
@@ -108,12 +104,7 @@ impl World {
         let known: Vec<TaskId> = self.store.rows.keys().cloned().collect();
         let spec = actors::wish(&mut self.dice, &known);
         let id = TaskId::generate(self.now, number as u64);
-        let ctx = Ctx {
-            limits: &self.options.limits,
-            tools: &self.tools,
-            quotes: &self.prices,
-            daily_left: None,
-        };
+        let ctx = Ctx { limits: &self.options.limits, tools: &self.tools, quotes: &self.prices, daily_left: None };
         let (task, events) = Task::submit(id.clone(), self.now, spec, ctx);
         let mut drive = Drive::created(task, self.now, events);
         let events = drive.uncommitted();
@@ -177,13 +168,7 @@ impl World {
     }
 
     /// One turn of the loop: inputs, decision, commit, actions.
-    pub(crate) fn turn(
-        &mut self,
-        n: usize,
-        id: &TaskId,
-        inputs: Vec<Input>,
-        ack: Option<u64>,
-    ) -> Result<(), Violation> {
+    pub(crate) fn turn(&mut self, n: usize, id: &TaskId, inputs: Vec<Input>, ack: Option<u64>) -> Result<(), Violation> {
         for input in inputs {
             self.decide(n, id, input)?;
         }
@@ -228,42 +213,26 @@ impl World {
         };
         let before = self.dice.one_in(6).then(|| held.drive.task().clone());
         if held.drive.input(self.now, input, ctx).is_err() {
-            ensure!(
-                before.is_none_or(|b| b == *held.drive.task()),
-                "a rejected input changed {id}"
-            );
+            ensure!(before.is_none_or(|b| b == *held.drive.task()), "a rejected input changed {id}");
             if let Some(spot) = seat {
                 node.pool.leave(&spot, self.now);
             }
         }
         let account = held.drive.task().account;
         ensure!(
-            daily.is_none_or(
-                |d| account.reserved == Money::ZERO || others.plus(account.committed()) <= d
-            ),
+            daily.is_none_or(|d| account.reserved == Money::ZERO || others.plus(account.committed()) <= d),
             "I8: the day's budget is exceeded"
         );
         Ok(())
     }
 
     /// Commits, or lets go of the task if another owner was faster.
-    pub(crate) fn commit(
-        &mut self,
-        n: usize,
-        id: &TaskId,
-        events: &[Recorded],
-        ack: Option<u64>,
-    ) -> Result<(), Violation> {
+    pub(crate) fn commit(&mut self, n: usize, id: &TaskId, events: &[Recorded], ack: Option<u64>) -> Result<(), Violation> {
         let Some(held) = self.nodes[n].held.get(id) else {
             return Ok(());
         };
         let seq = usize::try_from(held.drive.task().seq).expect("small");
-        let append = Append {
-            epoch: held.epoch,
-            expected: seq - events.len(),
-            events,
-            ack,
-        };
+        let append = Append { epoch: held.epoch, expected: seq - events.len(), events, ack };
         match self.store.append(id, &append) {
             Ok(()) => {}
             Err(Refused::Stale) => {
@@ -275,10 +244,7 @@ impl World {
         }
         self.report.entries += events.len() as u64;
         let held = &self.nodes[n].held[id];
-        ensure!(
-            *held.drive.task() == self.store.rows[id].state,
-            "I13: the fold of {id} is not the live state"
-        );
+        ensure!(*held.drive.task() == self.store.rows[id].state, "I13: the fold of {id} is not the live state");
         if self.dice.one_in(12) {
             self.store.keep_snapshot(id)?;
         }
@@ -288,10 +254,7 @@ impl World {
         }
         let spec = &self.nodes[n].held[id].drive.task().spec;
         let (max, priority) = (spec.max_agents, spec.priority);
-        if events
-            .iter()
-            .any(|r| matches!(r.event, Event::Updated { .. }))
-        {
+        if events.iter().any(|r| matches!(r.event, Event::Updated { .. })) {
             self.nodes[n].pool.set_task_max(id, max);
             self.nodes[n].pool.set_priority(id, priority);
         }
@@ -314,10 +277,7 @@ impl World {
         let held = &node.held[id];
         let wanted: BTreeSet<Action> = held.drive.task().pending().into_iter().collect();
         let believed: BTreeSet<Action> = held.drive.in_flight().cloned().collect();
-        ensure!(
-            wanted == believed,
-            "what is in flight for {id} is {believed:?} and should be {wanted:?}"
-        );
+        ensure!(wanted == believed, "what is in flight for {id} is {believed:?} and should be {wanted:?}");
         let flying: BTreeSet<String> = held.flights.iter().map(Flight::name).collect();
         let should: BTreeSet<String> = wanted.iter().map(Flight::name_of).collect();
         ensure!(
@@ -359,24 +319,9 @@ impl World {
         let node = &mut self.nodes[n];
         let held = node.held.get_mut(id).expect("held");
         let spec = &held.drive.task().spec;
-        if let Action::Seat {
-            place,
-            kind,
-            agent,
-            at_work,
-            path,
-            since,
-        } = action.clone()
-        {
-            let want = Want {
-                spot: (id.clone(), place),
-                kind,
-                before: agent,
-                priority: spec.priority,
-                path,
-                since,
-                task_max: spec.max_agents,
-            };
+        if let Action::Seat { place, kind, agent, at_work, path, since } = action.clone() {
+            let want =
+                Want { spot: (id.clone(), place), kind, before: agent, priority: spec.priority, path, since, task_max: spec.max_agents };
             if at_work {
                 let grant = node.pool.seat_now(want, self.now);
                 node.grants.push((grant.spot, grant.agent));
@@ -403,11 +348,7 @@ impl World {
     }
 
     /// A grant arrives; one that is out of date is dropped.
-    pub(crate) fn seat(
-        &mut self,
-        n: usize,
-        (spot, agent): (Spot, AgentId),
-    ) -> Result<(), Violation> {
+    pub(crate) fn seat(&mut self, n: usize, (spot, agent): (Spot, AgentId)) -> Result<(), Violation> {
         if self.nodes[n].pool.holder(&spot) != Some(&agent) {
             return Ok(());
         }
@@ -427,47 +368,24 @@ impl World {
         let owner = held.epoch == row.epoch;
         self.store.trace.update(format!("{id} {}", flight.name()));
         match &flight.action {
-            Action::Model {
-                effect, attempt, ..
-            } => {
+            Action::Model { effect, attempt, .. } => {
                 self.report.calls += 1;
                 let checker = &row.checker;
-                ensure!(
-                    checker.intended(effect, *attempt),
-                    "I4: attempt {attempt} of {effect} is sent without a committed intent"
-                );
-                ensure!(
-                    !owner || !checker.replied.contains(effect),
-                    "I5: {effect} is bought again"
-                );
+                ensure!(checker.intended(effect, *attempt), "I4: attempt {attempt} of {effect} is sent without a committed intent");
+                ensure!(!owner || !checker.replied.contains(effect), "I5: {effect} is bought again");
                 let key = (id.clone(), effect.clone(), *attempt);
                 let sent = self.sent.entry(key).or_default();
-                ensure!(
-                    !owner || !sent.contains(&true),
-                    "I4: attempt {attempt} of {effect} is sent twice"
-                );
+                ensure!(!owner || !sent.contains(&true), "I4: attempt {attempt} of {effect} is sent twice");
                 sent.push(owner);
             }
             Action::Tool { effect, name, .. } => {
                 self.report.tools += 1;
                 let intent = row.checker.tools.get(effect);
-                ensure!(
-                    intent.is_some(),
-                    "I4: {effect} is started without a committed intent"
-                );
-                ensure!(
-                    !owner || intent.is_some_and(|(_, ended)| !ended),
-                    "I4: {effect} is started after it ended"
-                );
-                let times = self
-                    .performed
-                    .entry((id.clone(), effect.clone()))
-                    .or_default();
+                ensure!(intent.is_some(), "I4: {effect} is started without a committed intent");
+                ensure!(!owner || intent.is_some_and(|(_, ended)| !ended), "I4: {effect} is started after it ended");
+                let times = self.performed.entry((id.clone(), effect.clone())).or_default();
                 *times += 1;
-                ensure!(
-                    *times == 1 || !actors::must_not_repeat(name),
-                    "I6: {effect} ({name}) ran {times} times"
-                );
+                ensure!(*times == 1 || !actors::must_not_repeat(name), "I6: {effect} ({name}) ran {times} times");
             }
             Action::Seat { .. } | Action::StepDeadline { .. } | Action::Deadline { .. } => {}
         }
@@ -507,9 +425,7 @@ impl World {
     /// How something in flight ends.
     fn outcome(&mut self, id: &TaskId, action: &Action) -> Input {
         match action {
-            Action::Model {
-                effect, attempt, ..
-            } => {
+            Action::Model { effect, attempt, .. } => {
                 let (effect, attempt) = (effect.clone(), *attempt);
                 if self.dice.one_in(self.options.fail) {
                     return Input::CallFailed {
@@ -523,27 +439,14 @@ impl World {
                 let json = serde_json::to_string(&reply).expect("replies are JSON");
                 let cost = self.cost(id, &effect);
                 let sent_at = Time(self.now.0 - 200_000);
-                Input::Replied {
-                    effect,
-                    attempt,
-                    reply: Box::new(reply),
-                    body: self.body(json),
-                    sent_at,
-                    cost,
-                }
+                Input::Replied { effect, attempt, reply: Box::new(reply), body: self.body(json), sent_at, cost }
             }
             Action::Tool { effect, .. } => {
                 let size = if self.dice.one_in(20) { 9_000 } else { 3 };
                 let result = self.body("r".repeat(size));
-                Input::ToolDone {
-                    effect: effect.clone(),
-                    result,
-                    is_error: self.dice.one_in(5),
-                }
+                Input::ToolDone { effect: effect.clone(), result, is_error: self.dice.one_in(5) }
             }
-            Action::StepDeadline { place, .. } => Input::StepDeadline {
-                place: place.clone(),
-            },
+            Action::StepDeadline { place, .. } => Input::StepDeadline { place: place.clone() },
             Action::Deadline { .. } | Action::Seat { .. } => Input::Deadline,
         }
     }
@@ -577,16 +480,10 @@ impl World {
             4..=7 => Command::Resume {},
             8..=9 => Command::Retry {},
             _ => Command::Update(Update {
-                max_agents: self
-                    .dice
-                    .one_in(2)
-                    .then(|| u32::try_from(self.dice.range(1, 6)).expect("small")),
+                max_agents: self.dice.one_in(2).then(|| u32::try_from(self.dice.range(1, 6)).expect("small")),
                 priority: None,
                 timeout_s: self.dice.one_in(3).then(|| self.dice.range(1, 5_000)),
-                max_cost: self
-                    .dice
-                    .one_in(2)
-                    .then(|| Money(i64::try_from(self.dice.range(1, 400)).expect("small"))),
+                max_cost: self.dice.one_in(2).then(|| Money(i64::try_from(self.dice.range(1, 400)).expect("small"))),
                 labels: None,
             }),
         };
@@ -594,9 +491,7 @@ impl World {
     }
 
     pub(crate) fn some_node(&mut self) -> Option<usize> {
-        let up: Vec<usize> = (0..self.nodes.len())
-            .filter(|n| self.nodes[*n].awake())
-            .collect();
+        let up: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].awake()).collect();
         (!up.is_empty()).then(|| self.dice.pick(&up))
     }
 
