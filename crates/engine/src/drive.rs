@@ -122,6 +122,19 @@ impl Drive {
         changes
     }
 
+    /// Puts the committed state in the place of one whose events were refused; what is in flight stays in flight.
+    pub fn replace(&mut self, mut task: Task) {
+        self.new.clear();
+        task.changed.0 = task.runs.keys().cloned().chain(self.in_flight.keys().cloned()).collect();
+        self.task = task;
+    }
+
+    /// The pool's grant for a place was not taken: the place waits for an agent again if it still needs one. [`Drive::input`] does this
+    /// itself when it refuses [`Input::Seated`].
+    pub fn forget_seat(&mut self, place: &Place) {
+        self.forget(place, |a| matches!(a, Action::Seat { .. }));
+    }
+
     /// Everything believed to be in flight.
     pub fn in_flight(&self) -> impl Iterator<Item = &Action> {
         self.in_flight.values().flatten().chain(&self.deadline)

@@ -132,6 +132,16 @@ impl World {
             let n = self.dice.index(self.nodes.len());
             self.crash(n);
         }
+        // A graceful stop: first it asks for nothing new, then it is gone.
+        if self.dice.one_in(self.options.crash * 3) {
+            let n = self.dice.index(self.nodes.len());
+            self.nodes[n].draining = true;
+        }
+        for n in 0..self.nodes.len() {
+            if self.nodes[n].draining && self.dice.one_in(10) {
+                self.crash(n);
+            }
+        }
         if self.dice.one_in(self.options.steal)
             && let Some(n) = self.some_node()
         {
@@ -167,6 +177,11 @@ impl World {
         let o = &mut self.options;
         (o.crash, o.stall, o.fail, o.late) = (0, 0, 0, 0);
         o.daily = None;
+        for n in 0..self.nodes.len() {
+            if self.nodes[n].draining {
+                self.crash(n);
+            }
+        }
         self.prices.unpriced = 0;
         let until = self.report.steps + CALM_STEPS_MAX;
         while self.report.steps < until {

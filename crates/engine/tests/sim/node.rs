@@ -81,6 +81,8 @@ pub(crate) struct Node {
     node_max: u32,
     stalled: u64,
     stash: Option<Stash>,
+    /// It is about to stop: nothing new is asked for.
+    pub(crate) draining: bool,
     /// Its agents.
     pub(crate) pool: Pool,
     /// The tasks it holds.
@@ -116,6 +118,7 @@ impl Node {
             node_max,
             stalled: 0,
             stash: None,
+            draining: false,
             pool: Pool::new(node_max, []),
             held: BTreeMap::new(),
             grants: vec![],

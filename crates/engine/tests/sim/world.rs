@@ -104,7 +104,7 @@ impl World {
         let known: Vec<TaskId> = self.store.rows.keys().cloned().collect();
         let spec = actors::wish(&mut self.dice, &known);
         let id = TaskId::generate(self.now, number as u64);
-        let ctx = Ctx { limits: &self.options.limits, tools: &self.tools, quotes: &self.prices, daily_left: None };
+        let ctx = Ctx { limits: &self.options.limits, tools: &self.tools, quotes: &self.prices, daily_left: None, draining: false };
         let (task, events) = Task::submit(id.clone(), self.now, spec, ctx);
         let mut drive = Drive::created(task, self.now, events);
         let events = drive.uncommitted();
@@ -206,6 +206,7 @@ impl World {
             tools: &self.tools,
             quotes: &self.prices,
             daily_left: daily.map(|d| d.minus(others).minus(own)),
+            draining: node.draining,
         };
         let seat = match &input {
             Input::Seated { place, .. } => Some((id.clone(), place.clone())),
