@@ -346,7 +346,9 @@ impl Runtime {
     pub async fn resume(&self, id: &str) -> Result<Arc<Task>> {
         let task = self.view(id).await?;
         match task.status {
-            Status::Paused => self.command(&task, Command::Resume {}, |t| t.seq > task.seq).await,
+            Status::Paused => {
+                self.command(&task, Command::Resume {}, |t| t.status != Status::Paused || t.paused_at != task.paused_at).await
+            }
             s if s.is_terminal() => Err(state(&task, "it has ended; maos task retry runs what did not complete")),
             _ => Ok(task),
         }
