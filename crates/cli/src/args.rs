@@ -109,6 +109,18 @@ impl Global {
 pub(crate) enum Command {
     /// Create the configuration and the folders
     Init(commands::init::InitArgs),
+    /// Stop the server; running tasks go on at the next start
+    Stop(commands::stop::StopArgs),
+    /// Show whether the server runs and how it does
+    Status(commands::status::StatusArgs),
+    /// Check every part of the server
+    Health(commands::health::HealthArgs),
+    /// Submit, follow and manage tasks
+    Task(crate::task::TaskArgs),
+    /// Small models that run on this machine
+    Model(commands::model::ModelArgs),
+    /// The database: schema versions
+    Db(commands::db::DbArgs),
     /// Read and change the configuration
     Config(commands::config::ConfigArgs),
     /// Show the server's log

@@ -3,15 +3,20 @@
 //! Invariant: nothing slow happens before the command is known: no async runtime, no TLS, no file is read for `--help` and `version`.
 mod app;
 mod args;
+mod client;
 mod commands;
 mod config;
+mod daemon;
 mod env;
 mod error;
 mod exit;
 mod home;
+mod live;
 mod logging;
 mod panics;
 mod print;
+mod settings;
+mod task;
 
 use app::App;
 use args::{Cli, Command};
@@ -116,6 +121,12 @@ fn run(app: &App, command: Option<Command>) -> Outcome {
     match command {
         None => commands::help::introduction(app),
         Some(Command::Init(args)) => commands::init::run(app, &args),
+        Some(Command::Stop(args)) => commands::stop::run(app, &args),
+        Some(Command::Status(args)) => commands::status::run(app, &args),
+        Some(Command::Health(args)) => commands::health::run(app, &args),
+        Some(Command::Task(args)) => task::run(app, args.command),
+        Some(Command::Model(args)) => commands::model::run(app, args.command),
+        Some(Command::Db(args)) => commands::db::run(app, args.command),
         Some(Command::Version) => commands::version::run(app),
         Some(Command::Config(args)) => commands::config::run(app, args.command),
         Some(Command::Logs(args)) => commands::logs::run(app, &args),

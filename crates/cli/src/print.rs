@@ -31,6 +31,10 @@ pub(crate) enum Format {
     Csv,
     /// Ids only, one per line.
     Id,
+    /// A Mermaid flow chart (plans only).
+    Mermaid,
+    /// A Graphviz graph (plans only).
+    Dot,
 }
 
 impl Format {
@@ -43,6 +47,8 @@ impl Format {
             Format::Yaml => "yaml",
             Format::Csv => "csv",
             Format::Id => "id",
+            Format::Mermaid => "mermaid",
+            Format::Dot => "dot",
         }
     }
 }
@@ -263,7 +269,7 @@ impl Ui {
                 serde_json::to_string(value).map_err(|e| failed(e.to_string()))?
             }
             Format::Yaml => serde_saphyr::to_string(value).map_err(|e| failed(e.to_string()))?,
-            Format::Table | Format::Csv | Format::Id => {
+            Format::Table | Format::Csv | Format::Id | Format::Mermaid | Format::Dot => {
                 self.format_of(&[Format::Json, Format::Jsonl, Format::Yaml])?;
                 return Ok(());
             }

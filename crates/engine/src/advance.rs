@@ -25,11 +25,7 @@ impl Task {
                 self.park(now, out);
                 self.join(now, out);
             }
-            Status::Blocked
-            | Status::Completed
-            | Status::Failed
-            | Status::Cancelled
-            | Status::TimedOut => {}
+            Status::Blocked | Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => {}
         }
         if self.status == Status::Paused {
             self.park(now, out);
@@ -41,7 +37,11 @@ impl Task {
         let quiet: Vec<Place> = self
             .running
             .iter()
-            .filter(|p| !self.runs[*p].is_open())
+            .filter(|p| {
+                let run = &self.runs[*p];
+                let held = run.current().and_then(|t| t.open.as_ref());
+                !run.is_open() || held.is_some_and(|o| self.held_back(o))
+            })
             .cloned()
             .collect();
         for place in quiet {
@@ -51,13 +51,16 @@ impl Task {
 
     fn make_calls(&mut self, now: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let wanting: Vec<Place> = self.wanting.iter().cloned().collect();
+        let mut waits = false;
         for place in wanting {
-            if self.status == Status::Paused || self.status.is_terminal() {
+            if ctx.draining || self.status == Status::Paused || self.status.is_terminal() {
                 return;
             }
-            if !self.start_tools(now, &place, ctx, out) && self.wanting.contains(&place) {
+            // Once a call waits for the budget no other is tried in its stead: a small one must not starve it, and each try costs a quote.
+            if !self.start_tools(now, &place, ctx, out) && !waits && self.wanting.contains(&place) {
                 match self.request(now, &place, now, ctx, out) {
-                    Asked::Requested | Asked::Waits => {}
+                    Asked::Requested => {}
+                    Asked::Waits => waits = true,
                     Asked::Paused => return,
                 }
             }
@@ -65,74 +68,35 @@ impl Task {
     }
 
     /// Starts the tool calls a reply asked for; `false` if there are none to wait for.
-    fn start_tools(
-        &mut self,
-        now: Time,
-        place: &Place,
-        ctx: Ctx<'_>,
-        out: &mut Vec<Event>,
-    ) -> bool {
+    fn start_tools(&mut self, now: Time, place: &Place, ctx: Ctx<'_>, out: &mut Vec<Event>) -> bool {
         let Some(run) = self.runs.get(place) else {
             return false;
         };
         let number = run.turns.len() as u32;
-        let Some(turn) = run.turns.last().filter(|t| t.paid.is_some()) else {
+        let Some(turn) = run.current().filter(|t| t.paid.is_some()) else {
             return false;
         };
-        let asked: Vec<(String, String)> = turn
-            .calls
-            .iter()
-            .filter(|c| matches!(c.state, CallState::Asked))
-            .map(|c| (c.id.clone(), c.name.clone()))
-            .collect();
+        let asked: Vec<(String, String)> =
+            turn.calls.iter().filter(|c| matches!(c.state, CallState::Asked)).map(|c| (c.id.clone(), c.name.clone())).collect();
         let busy = !turn.settled();
         for (id, name) in asked {
             let effect = EffectId::tool(place.clone(), number, id);
             // A tool that has gone since it was asked for is not guessed at: it counts as not repeatable and fails when performed.
-            let repeat = ctx
-                .tools
-                .repeat(&name)
-                .unwrap_or(crate::event::Repeat::Never);
-            self.emit(
-                now,
-                Event::ToolRequested {
-                    effect,
-                    name,
-                    repeat,
-                },
-                out,
-            );
+            let repeat = ctx.tools.repeat(&name).unwrap_or(crate::event::Repeat::Never);
+            self.emit(now, Event::ToolRequested { effect, name, repeat }, out);
         }
         busy
     }
 
     /// Records the intent to make the next call of a place, if the budget allows.
-    pub(crate) fn request(
-        &mut self,
-        now: Time,
-        place: &Place,
-        not_before: Time,
-        ctx: Ctx<'_>,
-        out: &mut Vec<Event>,
-    ) -> Asked {
+    pub(crate) fn request(&mut self, now: Time, place: &Place, not_before: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) -> Asked {
         let run = &self.runs[place];
-        let fresh = run.turns.len() == run.base as usize
-            || run.turns.last().is_none_or(|t| t.paid.is_some());
-        let number = run.turns.len() as u32 + u32::from(fresh);
-        let attempt = if fresh {
-            1
-        } else {
-            run.turns.last().map_or(0, |t| t.attempts) + 1
-        };
+        let unpaid = run.current().filter(|t| t.paid.is_none());
+        let number = run.turns.len() as u32 + u32::from(unpaid.is_none());
+        let attempt = unpaid.map_or(0, |t| t.attempts) + 1;
         let used = number - run.base;
         if used > ctx.limits.turns_max {
-            self.give_up(
-                now,
-                &place.clone(),
-                FailureCode::TurnLimit,
-                format!("no answer after {} turns", ctx.limits.turns_max),
-                out,
-            );
+            self.give_up(now, &place.clone(), FailureCode::TurnLimit, format!("no answer after {} turns", ctx.limits.turns_max), out);
             return Asked::Requested;
         }
         let last = used == ctx.limits.turns_max && *place != Place::Plan;
@@ -159,17 +123,14 @@ impl Task {
     }
 
     /// Why a call of this worst case may not be made now.
-    fn over_budget(
-        &self,
-        reserve: Option<crate::money::Money>,
-        ctx: Ctx<'_>,
-    ) -> Option<(PauseReason, String)> {
+    fn over_budget(&self, reserve: Option<crate::money::Money>, ctx: Ctx<'_>) -> Option<(PauseReason, String)> {
         let id = &self.id;
         let limit = self.spec.max_cost;
         let Some(reserve) = reserve else {
             let text = "a budget is set but the price of the model is not known";
-            return (limit.is_some() || ctx.daily_left.is_some())
-                .then(|| (PauseReason::PriceUnknown, format!("{text}; add it to prices.yml or remove the budget, then: maos task resume {id}")));
+            return (limit.is_some() || ctx.daily_left.is_some()).then(|| {
+                (PauseReason::PriceUnknown, format!("{text}; add it to prices.yml or remove the budget, then: maos task resume {id}"))
+            });
         };
         let committed = self.account.committed();
         if let Some(limit) = limit.filter(|l| committed.plus(reserve) > *l) {
@@ -181,7 +142,10 @@ impl Task {
                 ),
             ));
         }
-        let left = ctx.daily_left.filter(|left| reserve > *left)?;
+        let left = ctx.daily_left?.minus(committed);
+        if reserve <= left {
+            return None;
+        }
         Some((
             PauseReason::DailyBudget,
             format!(
@@ -200,29 +164,10 @@ impl Task {
             let failed: Vec<String> = self
                 .steps()
                 .filter(|(_, r)| r.status == StepStatus::Failed)
-                .map(|(s, r)| {
-                    format!(
-                        "{} ({})",
-                        s.id,
-                        r.error.as_ref().map_or("", |e| e.message.as_str())
-                    )
-                })
+                .map(|(s, r)| format!("{} ({})", s.id, r.error.as_ref().map_or("", |e| e.message.as_str())))
                 .collect();
-            let message = format!(
-                "{} of {steps} steps completed; failed: {}",
-                self.done_steps,
-                failed.join("; ")
-            );
-            self.emit(
-                now,
-                Event::Failed {
-                    error: Failure {
-                        code: FailureCode::StepFailed,
-                        message,
-                    },
-                },
-                out,
-            );
+            let message = format!("{} of {steps} steps completed; failed: {}", self.done_steps, failed.join("; "));
+            self.emit(now, Event::Failed { error: Failure { code: FailureCode::StepFailed, message } }, out);
             return;
         }
         let place = self.sink().cloned().map_or(Place::Synthesis, Place::Step);

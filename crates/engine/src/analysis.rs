@@ -40,11 +40,11 @@ pub struct Share {
 /// The whole analysis. Milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
-    /// From the first agent to the end (or now), held time not counted.
+    /// From the first agent (since the last retry) to the end (or now), held time not counted.
     pub wall_ms: u64,
     /// From submission to the first agent.
     pub queue_wait_ms: u64,
-    /// All model and tool calls added up.
+    /// All model and tool calls since then added up.
     pub work_ms: u64,
     /// The longest chain of work.
     pub critical_path_ms: u64,
@@ -69,10 +69,7 @@ impl Analysis {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds of a task fit a double"
-)]
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a task fit a double")]
 fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 1.0 } else { a as f64 / b as f64 }
 }
@@ -82,19 +79,15 @@ impl Task {
     pub fn analysis(&self, now: Time) -> Analysis {
         let end = self.finished_at.unwrap_or(now);
         let start = self.started_at.unwrap_or(end);
+        let held = self.paused_ms + self.paused_at.map_or(0, |since| end.since_ms(since));
         let mut shares: Vec<Share> = vec![];
         let places = [Place::Plan]
             .into_iter()
-            .chain(
-                self.plan
-                    .iter()
-                    .flat_map(|p| &p.steps)
-                    .map(|s| Place::Step(s.id.clone())),
-            )
+            .chain(self.plan.iter().flat_map(|p| &p.steps).map(|s| Place::Step(s.id.clone())))
             .chain([Place::Synthesis]);
         for place in places {
             if let Some(run) = self.runs.get(&place) {
-                shares.push(self.share(place, run, end));
+                shares.push(self.share(place, run, start, end));
             }
         }
         let (critical_path, critical_path_ms) = self.critical(&shares);
@@ -110,18 +103,18 @@ impl Task {
             }
         }
         Analysis {
-            wall_ms: end.since_ms(start).saturating_sub(self.paused_ms),
+            wall_ms: end.since_ms(start).saturating_sub(held),
             queue_wait_ms: start.since_ms(self.created_at),
             work_ms: shares.iter().map(|s| s.work_ms).sum(),
             critical_path_ms,
             critical_path,
-            most_at_once: self.most_at_once(end),
+            most_at_once: self.most_at_once(start, end),
             shares,
             by_model,
         }
     }
 
-    fn share(&self, place: Place, run: &Run, end: Time) -> Share {
+    fn share(&self, place: Place, run: &Run, start: Time, end: Time) -> Share {
         let mut share = Share {
             title: match &place {
                 Place::Plan => "plan".into(),
@@ -131,13 +124,9 @@ impl Task {
             place,
             status: run.status,
             work_ms: 0,
-            seat_wait_ms: run
-                .ready_at
-                .map_or(0, |r| run.started_at.unwrap_or(end).since_ms(r)),
+            seat_wait_ms: run.ready_at.map_or(0, |r| run.started_at.unwrap_or(end).since_ms(r)),
             call_wait_ms: 0,
-            wall_ms: run
-                .started_at
-                .map_or(0, |s| run.finished_at.unwrap_or(end).since_ms(s)),
+            wall_ms: run.started_at.map_or(0, |s| run.finished_at.unwrap_or(end).since_ms(s)),
             calls: 0,
             failed_attempts: 0,
             cost: run.cost,
@@ -146,18 +135,16 @@ impl Task {
         for turn in &run.turns {
             if let Some(paid) = &turn.paid {
                 share.calls += 1;
-                share.work_ms += paid.at.since_ms(paid.sent_at);
-                share.call_wait_ms += turn.requested_at.map_or(0, |r| paid.sent_at.since_ms(r));
+                // Time before a retry is neither in the wall time nor in the work.
+                if paid.sent_at >= start {
+                    share.work_ms += paid.at.since_ms(paid.sent_at);
+                    share.call_wait_ms += turn.requested_at.map_or(0, |r| paid.sent_at.since_ms(r.max(start)));
+                }
             }
-            share.failed_attempts += turn
-                .attempts
-                .saturating_sub(u32::from(turn.paid.is_some()) + u32::from(turn.open.is_some()));
+            share.failed_attempts += turn.attempts.saturating_sub(u32::from(turn.paid.is_some()) + u32::from(turn.open.is_some()));
             for call in &turn.calls {
-                if let CallState::Settled {
-                    started_at: Some(from),
-                    at,
-                    ..
-                } = call.state
+                if let CallState::Settled { started_at: Some(from), at, .. } = call.state
+                    && from >= start
                 {
                     share.work_ms += at.since_ms(from);
                 }
@@ -174,27 +161,13 @@ impl Task {
         let mut steps: Vec<_> = self.steps().collect();
         steps.sort_by_key(|(_, run)| std::cmp::Reverse(run.path));
         for (step, _) in &steps {
-            let before = step
-                .depends_on
-                .iter()
-                .filter_map(|d| Some((best.get(d)?.0, d)))
-                .max();
-            let own = work
-                .get(&Place::Step(step.id.clone()))
-                .copied()
-                .unwrap_or(0);
-            best.insert(
-                &step.id,
-                (own + before.map_or(0, |b| b.0), before.map(|b| b.1)),
-            );
+            let before = step.depends_on.iter().filter_map(|d| Some((best.get(d)?.0, d))).max();
+            let own = work.get(&Place::Step(step.id.clone())).copied().unwrap_or(0);
+            best.insert(&step.id, (own + before.map_or(0, |b| b.0), before.map(|b| b.1)));
         }
         let mut path = vec![];
         let mut total = 0;
-        if let Some((mut at, (ms, _))) = best
-            .iter()
-            .max_by_key(|(_, (ms, _))| *ms)
-            .map(|(s, b)| (*s, *b))
-        {
+        if let Some((mut at, (ms, _))) = best.iter().max_by_key(|(_, (ms, _))| *ms).map(|(s, b)| (*s, *b)) {
             total = ms;
             path.push(Place::Step(at.clone()));
             while let Some(before) = best[at].1 {
@@ -214,10 +187,10 @@ impl Task {
         (path, total)
     }
 
-    fn most_at_once(&self, end: Time) -> u32 {
+    fn most_at_once(&self, start: Time, end: Time) -> u32 {
         let mut edges: Vec<(Time, i32)> = vec![];
         for run in self.runs.values() {
-            if let Some(from) = run.started_at {
+            if let Some(from) = run.started_at.filter(|from| *from >= start) {
                 edges.push((from, 1));
                 edges.push((run.finished_at.unwrap_or(end), -1));
             }

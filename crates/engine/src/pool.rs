@@ -75,11 +75,14 @@ pub struct Grant {
     pub new: bool,
 }
 
+/// The seats of a task. Only its best waiting place stands in the pool's queue, and only while the task may use one more agent: so a
+/// task with thousands of ready steps costs no more per grant than one with two.
 #[derive(Debug, Clone, Default)]
 struct TaskSeats {
     used: u32,
     max: u32,
-    held_back: BTreeSet<Rank>,
+    waiting: BTreeSet<Rank>,
+    head: Option<Rank>,
 }
 
 /// The pool.
@@ -113,21 +116,8 @@ impl Pool {
         for (id, kind, since) in known {
             let next = pool.next_number.entry(kind.clone()).or_default();
             *next = (*next).max(id.number());
-            pool.idle
-                .entry(kind.clone())
-                .or_default()
-                .insert(id.clone());
-            pool.agents.insert(
-                id.clone(),
-                Agent {
-                    id,
-                    kind,
-                    at: None,
-                    served: 0,
-                    since,
-                    changed: since,
-                },
-            );
+            pool.idle.entry(kind.clone()).or_default().insert(id.clone());
+            pool.agents.insert(id.clone(), Agent { id, kind, at: None, served: 0, since, changed: since });
         }
         pool
     }
@@ -156,7 +146,61 @@ impl Pool {
     pub fn set_task_max(&mut self, task: &TaskId, max: u32) {
         if let Some(t) = self.tasks.get_mut(task) {
             t.max = max;
-            self.queue.extend(std::mem::take(&mut t.held_back));
+        }
+        self.refresh(task);
+    }
+    /// Changes the priority of a task's waiting places.
+    pub fn set_priority(&mut self, task: &TaskId, priority: Priority) {
+        let Some(seats) = self.tasks.get_mut(task) else {
+            return;
+        };
+        for mut rank in std::mem::take(&mut seats.waiting) {
+            rank.lane = lane(priority, rank.since);
+            if let Some((old, want)) = self.waiting.get_mut(&rank.spot) {
+                want.priority = priority;
+                old.clone_from(&rank);
+            }
+            seats.waiting.insert(rank);
+        }
+        self.refresh(task);
+    }
+    /// The agent a place has now. A grant on its way that names another is out of date.
+    pub fn holder(&self, spot: &Spot) -> Option<&AgentId> {
+        self.seated.get(spot)
+    }
+
+    /// Puts the task's best waiting place into the queue, or takes it out when the task may use no more agents.
+    fn refresh(&mut self, task: &TaskId) {
+        let Some(seats) = self.tasks.get_mut(task) else {
+            return;
+        };
+        let free = seats.used < seats.max.max(1);
+        let head = seats.waiting.first().filter(|_| free).cloned();
+        if head != seats.head {
+            if let Some(old) = seats.head.take() {
+                self.queue.remove(&old);
+            }
+            self.queue.extend(head.clone());
+            seats.head = head;
+        }
+        if seats.used == 0 && seats.waiting.is_empty() {
+            self.tasks.remove(task);
+        }
+    }
+
+    /// Whether the place has an agent.
+    pub fn has(&self, spot: &Spot) -> bool {
+        self.seated.contains_key(spot)
+    }
+
+    /// A task needs no agents any more.
+    pub fn leave_task(&mut self, task: &TaskId, now: Time) {
+        let from = (task.clone(), Place::Plan);
+        let of_task = |spot: &Spot| spot.0 == *task;
+        let spots: Vec<Spot> = self.waiting.range(from.clone()..).map(|(s, _)| s).take_while(|s| of_task(s)).cloned().collect();
+        let seated: Vec<Spot> = self.seated.range(from..).map(|(s, _)| s).take_while(|s| of_task(s)).cloned().collect();
+        for spot in spots.iter().chain(&seated) {
+            self.leave(spot, now);
         }
     }
 
@@ -165,15 +209,14 @@ impl Pool {
         if self.seated.contains_key(&want.spot) || self.waiting.contains_key(&want.spot) {
             return;
         }
-        let rank = Rank {
-            lane: lane(want.priority, want.since),
-            path: std::cmp::Reverse(want.path),
-            since: want.since,
-            spot: want.spot.clone(),
-        };
-        self.tasks.entry(want.spot.0.clone()).or_default().max = want.task_max;
-        self.queue.insert(rank.clone());
+        let rank =
+            Rank { lane: lane(want.priority, want.since), path: std::cmp::Reverse(want.path), since: want.since, spot: want.spot.clone() };
+        let task = want.spot.0.clone();
+        let seats = self.tasks.entry(task.clone()).or_default();
+        seats.max = want.task_max;
+        seats.waiting.insert(rank.clone());
         self.waiting.insert(want.spot.clone(), (rank, want));
+        self.refresh(&task);
     }
 
     /// A place at which work is going on (after a restart) gets its agent at once, whatever the limits say.
@@ -185,11 +228,10 @@ impl Pool {
 
     /// A place needs no agent any more: it stops waiting, or its agent becomes idle.
     pub fn leave(&mut self, spot: &Spot, now: Time) {
-        if let Some((rank, _)) = self.waiting.remove(spot) {
-            self.queue.remove(&rank);
-            if let Some(t) = self.tasks.get_mut(&spot.0) {
-                t.held_back.remove(&rank);
-            }
+        if let Some((rank, _)) = self.waiting.remove(spot)
+            && let Some(t) = self.tasks.get_mut(&spot.0)
+        {
+            t.waiting.remove(&rank);
         }
         if let Some(id) = self.seated.remove(spot) {
             self.busy -= 1;
@@ -200,37 +242,22 @@ impl Pool {
             }
             if let Some(t) = self.tasks.get_mut(&spot.0) {
                 t.used -= 1;
-                self.queue.extend(std::mem::take(&mut t.held_back));
             }
         }
-        if self.tasks.get(&spot.0).is_some_and(|t| {
-            t.used == 0
-                && t.held_back.is_empty()
-                && !self
-                    .waiting
-                    .range((spot.0.clone(), Place::Plan)..)
-                    .next()
-                    .is_some_and(|(s, _)| s.0 == spot.0)
-        }) {
-            self.tasks.remove(&spot.0);
-        }
+        self.refresh(&spot.0);
     }
 
     /// Gives agents to waiting places, in order, while the limits allow.
     pub fn grant(&mut self, now: Time) -> Vec<Grant> {
         let mut out = vec![];
         while self.busy < self.node_max {
-            let Some(rank) = self.queue.pop_first() else {
+            let Some(rank) = self.queue.first().cloned() else {
                 break;
             };
-            let task = self.tasks.entry(rank.spot.0.clone()).or_default();
-            if task.used >= task.max.max(1) {
-                task.held_back.insert(rank);
-                continue;
+            let (rank, want) = self.waiting.remove(&rank.spot).expect("what stands in the queue waits");
+            if let Some(t) = self.tasks.get_mut(&rank.spot.0) {
+                t.waiting.remove(&rank);
             }
-            let Some((_, want)) = self.waiting.remove(&rank.spot) else {
-                continue;
-            };
             out.push(self.seat(&want, now));
         }
         out
@@ -261,12 +288,9 @@ impl Pool {
         agent.changed = now;
         self.busy += 1;
         self.tasks.entry(want.spot.0.clone()).or_default().used += 1;
+        self.refresh(&want.spot.0);
         self.seated.insert(want.spot.clone(), id.clone());
-        Grant {
-            spot: want.spot.clone(),
-            agent: id,
-            new,
-        }
+        Grant { spot: want.spot.clone(), agent: id, new }
     }
 }
 
@@ -276,19 +300,9 @@ mod tests {
     use crate::ids::StepId;
 
     fn spot(task: &str, step: &str) -> Spot {
-        (
-            TaskId::new(format!("task_{task:0>10}")).unwrap(),
-            Place::Step(StepId::new(step).unwrap()),
-        )
+        (TaskId::new(format!("task_{task:0>10}")).unwrap(), Place::Step(StepId::new(step).unwrap()))
     }
-    fn want(
-        task: &str,
-        step: &str,
-        priority: Priority,
-        path: u32,
-        since_s: i64,
-        task_max: u32,
-    ) -> Want {
+    fn want(task: &str, step: &str, priority: Priority, path: u32, since_s: i64, task_max: u32) -> Want {
         Want {
             spot: spot(task, step),
             kind: AgentType::new("coder").unwrap(),
@@ -334,29 +348,18 @@ mod tests {
             pool.want(want("a", step, Priority::High, 1, 0, 2));
             pool.want(want("b", step, Priority::Low, 1, 0, 9));
         }
-        let got: Vec<_> = pool
-            .grant(Time(1))
-            .into_iter()
-            .map(|g| (g.spot.0.to_string(), g.agent.to_string(), g.new))
-            .collect();
+        let got: Vec<_> = pool.grant(Time(1)).into_iter().map(|g| (g.spot.0.to_string(), g.agent.to_string(), g.new)).collect();
         assert_eq!(
             got,
             [
                 ("task_000000000a".into(), "agent_coder_001".into(), true),
                 ("task_000000000a".into(), "agent_coder_002".into(), true),
-                (
-                    "task_000000000b".into(),
-                    "agent_coder_003".to_string(),
-                    true
-                ),
+                ("task_000000000b".into(), "agent_coder_003".to_string(), true),
             ]
         );
         pool.leave(&spot("b", "s1"), Time(2));
         let next = pool.grant(Time(2));
-        assert_eq!(
-            (next[0].spot.clone(), next[0].agent.as_str(), next[0].new),
-            (spot("b", "s2"), "agent_coder_003", false)
-        );
+        assert_eq!((next[0].spot.clone(), next[0].agent.as_str(), next[0].new), (spot("b", "s2"), "agent_coder_003", false));
         pool.leave(&spot("a", "s1"), Time(3));
         assert_eq!(pool.grant(Time(3))[0].spot, spot("a", "s3"));
         assert_eq!(pool.busy(), 3);

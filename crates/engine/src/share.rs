@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Longest result of `state_get` and `read_messages`, in bytes, beyond which values are left out and messages left for the next call.
+pub const SHARED_RESULT_BYTES_MAX: usize = 128 * 1024;
+
 /// One write of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
@@ -41,9 +44,7 @@ impl Mail {
         if self.from_step == *place {
             return false;
         }
-        self.to == "all"
-            || place.step().is_some_and(|s| s.as_str() == self.to)
-            || agent.is_some_and(|a| a.as_str() == self.to)
+        self.to == "all" || place.step().is_some_and(|s| s.as_str() == self.to) || agent.is_some_and(|a| a.as_str() == self.to)
     }
 }
 
@@ -64,7 +65,7 @@ impl Share {
         self.state
             .iter()
             .filter_map(|(key, writes)| {
-                let version = writes.iter().take_while(|w| w.rev <= rev).count();
+                let version = writes.partition_point(|w| w.rev <= rev);
                 (version > 0).then(|| (key.as_str(), (version, &writes[version - 1].value)))
             })
             .collect()

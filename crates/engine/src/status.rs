@@ -47,7 +47,7 @@ names!(
     ///    │                      │  ▲                    │  ▲
     ///    └─dep failed─► FAILED  ▼  │                    ▼  │
     ///                         PAUSED ◄──────────────────┘  │ (resume)
-    /// any live ──cancel──► CANCELLED      FAILED | CANCELLED | TIMED_OUT ──retry──► QUEUED
+    /// any live ──cancel──► CANCELLED      FAILED | CANCELLED | TIMED_OUT ──retry──► QUEUED (or BLOCKED again)
     /// ```
     Status, "task status", {
         /// Waits for an agent.
@@ -72,20 +72,17 @@ names!(
 impl Status {
     /// No more work will be done unless it is retried.
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut)
     }
     /// Whether the transition is one of the table above.
     pub fn may_become(self, next: Self) -> bool {
         use Status::{Blocked, Cancelled, Completed, Failed, Paused, Queued, Running, TimedOut};
         match (self, next) {
-            (Blocked, Queued | Failed | Cancelled | TimedOut | Paused) => true,
-            (Queued, Running | Paused | Cancelled | TimedOut | Failed) => true,
+            (Blocked, Queued | Failed | Cancelled | Paused) => true,
+            (Queued, Running | Paused | Cancelled) => true,
             (Running, Paused | Completed | Failed | Cancelled | TimedOut) => true,
             (Paused, Blocked | Queued | Running | Cancelled | Failed | Completed) => true,
-            (Failed | Cancelled | TimedOut, Queued) => true,
+            (Failed | Cancelled | TimedOut, Queued | Blocked) => true,
             _ => false,
         }
     }
@@ -154,10 +151,7 @@ names!(
 impl StepStatus {
     /// No more work will be done on it.
     pub fn is_over(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled)
     }
 }
 
@@ -240,30 +234,23 @@ mod tests {
     fn the_transition_table() {
         let mut out = String::new();
         for from in Status::ALL {
-            let to: Vec<_> = Status::ALL
-                .iter()
-                .filter(|t| from.may_become(**t))
-                .map(|t| t.as_str())
-                .collect();
+            let to: Vec<_> = Status::ALL.iter().filter(|t| from.may_become(**t)).map(|t| t.as_str()).collect();
             out += &format!("{from:<10}-> {}\n", to.join(" "));
         }
         insta::assert_snapshot!(out, @r"
-        QUEUED    -> RUNNING PAUSED FAILED CANCELLED TIMED_OUT
-        BLOCKED   -> QUEUED PAUSED FAILED CANCELLED TIMED_OUT
+        QUEUED    -> RUNNING PAUSED CANCELLED
+        BLOCKED   -> QUEUED PAUSED FAILED CANCELLED
         RUNNING   -> PAUSED COMPLETED FAILED CANCELLED TIMED_OUT
         PAUSED    -> QUEUED BLOCKED RUNNING COMPLETED FAILED CANCELLED
         COMPLETED -> 
-        FAILED    -> QUEUED
-        CANCELLED -> QUEUED
-        TIMED_OUT -> QUEUED
+        FAILED    -> QUEUED BLOCKED
+        CANCELLED -> QUEUED BLOCKED
+        TIMED_OUT -> QUEUED BLOCKED
         ");
     }
     #[test]
     fn names_are_case_insensitive() {
         assert_eq!("high".parse::<Priority>().unwrap(), Priority::High);
-        assert_eq!(
-            "URGENT".parse::<Priority>().unwrap_err().to_string(),
-            "'URGENT' is not a priority: one of LOW, NORMAL, HIGH, CRITICAL"
-        );
+        assert_eq!("URGENT".parse::<Priority>().unwrap_err().to_string(), "'URGENT' is not a priority: one of LOW, NORMAL, HIGH, CRITICAL");
     }
 }

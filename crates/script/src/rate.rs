@@ -52,11 +52,7 @@ struct Bucket {
 impl Bucket {
     fn new(limit: u64, now_ms: u64) -> Self {
         let limit = limit.clamp(1, LIMIT_MAX);
-        Self {
-            limit,
-            parts: limit * PARTS,
-            at_ms: now_ms,
-        }
+        Self { limit, parts: limit * PARTS, at_ms: now_ms }
     }
 
     fn fill(&mut self, now_ms: u64) {
@@ -77,11 +73,7 @@ impl Bucket {
 
     fn line(&self) -> RateLine {
         let missing = self.limit * PARTS - self.parts;
-        RateLine {
-            limit: self.limit,
-            remaining: self.parts / PARTS,
-            reset_ms: missing.div_ceil(self.limit),
-        }
+        RateLine { limit: self.limit, remaining: self.parts / PARTS, reset_ms: missing.div_ceil(self.limit) }
     }
 }
 
@@ -95,11 +87,7 @@ struct Buckets {
 impl Buckets {
     fn seen(&self) -> RateSeen {
         let line = |bucket: &Option<Bucket>| bucket.as_ref().map(Bucket::line);
-        RateSeen {
-            requests: line(&self.requests),
-            input_tokens: line(&self.input),
-            output_tokens: line(&self.output),
-        }
+        RateSeen { requests: line(&self.requests), input_tokens: line(&self.input), output_tokens: line(&self.output) }
     }
 }
 
@@ -111,69 +99,56 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn new(yaml: RateYaml) -> Self {
-        Self {
-            yaml,
-            keys: Mutex::new(HashMap::new()),
-        }
+        Self { yaml, keys: Mutex::new(HashMap::new()) }
     }
 
-    /// Takes one request with so many tokens from the key's buckets, or refuses and takes nothing.
-    pub(crate) fn take(
-        &self,
-        key: &str,
-        input: u64,
-        output: u64,
-        now_ms: u64,
-    ) -> Result<RateSeen, Refused> {
+    /// Takes one request with so many input tokens from the key's buckets, or refuses and takes nothing. Output is not known yet; some must be left.
+    pub(crate) fn take(&self, key: &str, input: u64, now_ms: u64) -> Result<(), Box<Refused>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if !keys.contains_key(key) {
             if keys.len() >= KEYS_MAX {
                 keys.clear();
             }
             let new = |limit: Option<u64>| limit.map(|limit| Bucket::new(limit, now_ms));
-            let yaml = &self.yaml;
             let buckets = Buckets {
-                requests: new(yaml.requests_per_minute),
-                input: new(yaml.input_tokens_per_minute),
-                output: new(yaml.output_tokens_per_minute),
+                requests: new(self.yaml.requests_per_minute),
+                input: new(self.yaml.input_tokens_per_minute),
+                output: new(self.yaml.output_tokens_per_minute),
             };
             keys.insert(key.to_owned(), buckets);
         }
         let buckets = keys.get_mut(key).expect("inserted above");
-        let wanted = [
-            (&mut buckets.requests, 1, "requests"),
-            (&mut buckets.input, input, "input tokens"),
-            (&mut buckets.output, output, "output tokens"),
-        ];
         let mut refused: Option<(u64, &'static str, u64)> = None;
-        for (bucket, want, what) in wanted {
+        for (bucket, want, what) in
+            [(&mut buckets.requests, 1, "requests"), (&mut buckets.input, input, "input tokens"), (&mut buckets.output, 1, "output tokens")]
+        {
             if let Some(bucket) = bucket {
                 bucket.fill(now_ms);
-                if let Some(wait) = bucket
-                    .wait_ms(want)
-                    .filter(|wait| refused.is_none_or(|(most, ..)| *wait > most))
-                {
+                if let Some(wait) = bucket.wait_ms(want).filter(|wait| refused.is_none_or(|(most, ..)| *wait > most)) {
                     refused = Some((wait, what, bucket.limit));
                 }
             }
         }
         if let Some((retry_after_ms, what, limit)) = refused {
-            return Err(Refused {
-                seen: buckets.seen(),
-                retry_after_ms,
-                what,
-                limit,
-            });
+            return Err(Box::new(Refused { seen: buckets.seen(), retry_after_ms, what, limit }));
         }
-        for (bucket, n) in [
-            (&mut buckets.requests, 1),
-            (&mut buckets.input, input),
-            (&mut buckets.output, output),
-        ] {
+        for (bucket, n) in [(&mut buckets.requests, 1), (&mut buckets.input, input)] {
             if let Some(bucket) = bucket {
                 bucket.take(n);
             }
         }
-        Ok(buckets.seen())
+        Ok(())
+    }
+
+    /// Takes the output tokens of a call that was let in, and says where the key stands.
+    pub(crate) fn settle(&self, key: &str, output: u64) -> RateSeen {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(buckets) = keys.get_mut(key) else {
+            return RateSeen::default();
+        };
+        if let Some(bucket) = &mut buckets.output {
+            bucket.take(output);
+        }
+        buckets.seen()
     }
 }

@@ -29,8 +29,7 @@ pub(crate) enum Var {
     Match(usize),
 }
 
-const NAMES: &str =
-    "prompt, prompt_head, system, model, last_tool_result, turn, n, call, match.0 to match.9";
+const NAMES: &str = "prompt, prompt_head, system, model, last_tool_result, turn, n, call, match.0 to match.9";
 
 impl Var {
     fn parse(name: &str) -> Result<Self, String> {
@@ -46,9 +45,7 @@ impl Var {
             other => match other.strip_prefix("match.").map(str::as_bytes) {
                 Some([digit @ b'0'..=b'9']) => Self::Match(usize::from(digit - b'0')),
                 _ => {
-                    return Err(format!(
-                        "unknown variable `{{{{{other}}}}}`; known: {NAMES}; two literal braces are written {{{{{{{{"
-                    ));
+                    return Err(format!("unknown variable `{{{{{other}}}}}`; known: {NAMES}; two literal braces are written {{{{{{{{"));
                 }
             },
         })
@@ -91,9 +88,7 @@ impl Template {
                 rest = after;
                 continue;
             }
-            let close = rest.find("}}").ok_or_else(|| {
-                "`{{` without `}}`; two literal braces are written {{{{".to_owned()
-            })?;
+            let close = rest.find("}}").ok_or_else(|| "`{{` without `}}`; two literal braces are written {{{{".to_owned())?;
             let var = Var::parse(rest[..close].trim())?;
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
@@ -133,11 +128,7 @@ impl Template {
                 Piece::Var(Var::N) => push_number(out, vars.n),
                 Piece::Var(Var::Call) => push_number(out, vars.call),
                 Piece::Var(Var::Match(group)) => {
-                    if let Some(found) = vars
-                        .captures
-                        .as_ref()
-                        .and_then(|captures| captures.get(*group))
-                    {
+                    if let Some(found) = vars.captures.as_ref().and_then(|captures| captures.get(*group)) {
                         out.push_str(found.as_str());
                     }
                 }
@@ -160,9 +151,7 @@ fn push_number(out: &mut String, n: u64) {
 /// The first line, at most 80 characters.
 pub(crate) fn head(text: &str) -> &str {
     let line = text.lines().next().unwrap_or("");
-    line.char_indices()
-        .nth(80)
-        .map_or(line, |(end, _)| &line[..end])
+    line.char_indices().nth(80).map_or(line, |(end, _)| &line[..end])
 }
 
 impl<'de> Deserialize<'de> for Template {
@@ -192,10 +181,7 @@ impl TemplateValue {
             Self::Plain(_) => None,
             Self::Text(template) => template.highest_group(),
             Self::List(items) => items.iter().filter_map(Self::highest_group).max(),
-            Self::Map(entries) => entries
-                .iter()
-                .filter_map(|(_, item)| item.highest_group())
-                .max(),
+            Self::Map(entries) => entries.iter().filter_map(|(_, item)| item.highest_group()).max(),
         }
     }
 
@@ -256,9 +242,7 @@ impl<'de> Deserialize<'de> for TemplateValue {
                 Ok(TemplateValue::Plain(v.into()))
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<TemplateValue, E> {
-                Template::parse(v)
-                    .map(TemplateValue::Text)
-                    .map_err(E::custom)
+                Template::parse(v).map(TemplateValue::Text).map_err(E::custom)
             }
             fn visit_unit<E: de::Error>(self) -> Result<TemplateValue, E> {
                 Ok(TemplateValue::Plain(serde_json::Value::Null))
@@ -290,52 +274,26 @@ mod tests {
     use super::*;
 
     fn render(template: &str, prompt: &str) -> String {
-        let vars = Vars {
-            prompt,
-            system: "sys",
-            model: "m",
-            last_tool_result: "42",
-            turn: 2,
-            n: 3,
-            call: 9,
-            captures: None,
-        };
+        let vars = Vars { prompt, system: "sys", model: "m", last_tool_result: "42", turn: 2, n: 3, call: 9, captures: None };
         Template::parse(template).expect("valid").render(&vars)
     }
 
     #[test]
     fn one_pass_only() {
-        assert_eq!(
-            render("<{{prompt}}>", "{{system}} {{nope}}"),
-            "<{{system}} {{nope}}>"
-        );
+        assert_eq!(render("<{{prompt}}>", "{{system}} {{nope}}"), "<{{system}} {{nope}}>");
     }
 
     #[test]
     fn all_variables() {
-        assert_eq!(
-            render(
-                "{{ turn }}/{{n}}/{{call}}/{{model}}/{{system}}/{{last_tool_result}}/{{match.1}}|",
-                "p"
-            ),
-            "2/3/9/m/sys/42/|"
-        );
+        assert_eq!(render("{{ turn }}/{{n}}/{{call}}/{{model}}/{{system}}/{{last_tool_result}}/{{match.1}}|", "p"), "2/3/9/m/sys/42/|");
         assert_eq!(render("{{prompt_head}}", "first\nsecond"), "first");
         assert_eq!(render("{{{{prompt}}", "p"), "{{prompt}}");
     }
 
     #[test]
     fn errors_say_what_is_known() {
-        assert!(
-            Template::parse("{{promt}}")
-                .expect_err("bad")
-                .contains("known: prompt")
-        );
-        assert!(
-            Template::parse("{{prompt")
-                .expect_err("bad")
-                .contains("without")
-        );
+        assert!(Template::parse("{{promt}}").expect_err("bad").contains("known: prompt"));
+        assert!(Template::parse("{{prompt").expect_err("bad").contains("without"));
         assert!(Template::parse("{{match.10}}").is_err());
     }
 }

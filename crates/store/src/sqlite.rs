@@ -2,8 +2,10 @@
 //!
 //! Invariant: everything that writes goes through the writing thread; hashes and checks are done by the caller
 //! before, so that the thread only runs SQL. It must not know what events mean.
+mod checkpoint;
 mod claim;
 mod fault;
+mod files;
 pub(crate) mod open;
 #[cfg(test)]
 mod plans;
@@ -15,9 +17,10 @@ use crate::types::*;
 use crate::url::Place;
 use crate::{Catalog, ConnectOptions, Journal, Queue, Result, Store, StoreError, filter, migrate};
 use async_trait::async_trait;
+use checkpoint::Checkpointer;
 use fault::Tx;
+use files::Files;
 use rusqlite::Connection;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use write::Prepared;
@@ -67,12 +70,15 @@ pub(crate) fn open(place: &Place, options: &ConnectOptions) -> Result<Sqlite> {
             }))
         }
     };
-    let path: Option<PathBuf> = match place {
+    let side = match place {
         Place::Memory => None,
-        Place::File(path) => Some(path.clone()),
+        Place::File(path) => {
+            let copier = open::writer(place, false, options.bytes_max)?;
+            Some((Files::open(path.clone())?, Checkpointer::start(copier)?))
+        }
     };
     Ok(Sqlite {
-        writer: Writer::start(conn, path, options.queue)?,
+        writer: Writer::start(conn, side, options.queue)?,
         readers,
     })
 }

@@ -442,6 +442,7 @@ fn kind_name(key: &Key) -> String {
         Kind::Duration => "duration".to_owned(),
         Kind::Money => "USD".to_owned(),
         Kind::Choice(words) => words.join("|"),
+        Kind::List => "a,b,…".to_owned(),
         Kind::Pairs => "a=b,…".to_owned(),
     }
 }

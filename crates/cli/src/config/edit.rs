@@ -230,6 +230,7 @@ mod tests {
                 Kind::Duration => "1h30m",
                 Kind::Money => "2.5",
                 Kind::Choice(words) => words[0],
+                Kind::List => "a,b",
                 Kind::Pairs => "claude-3.5=claude-4,b=c",
             };
             for start in [FILE, "", "# nothing yet\n", "system:\n  max_agents: 1"] {

@@ -51,7 +51,7 @@ pub(crate) struct Content {
 enum Node {
     Null,
     Scalar(String),
-    Sequence,
+    Sequence(Vec<Node>),
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
 
@@ -94,8 +94,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Scalar(v.to_owned()))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
-        while seq.next_element::<Node>()?.is_some() {}
-        Ok(Node::Sequence)
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<Node>()? {
+            items.push(item);
+        }
+        Ok(Node::Sequence(items))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let mut entries = Vec::new();
@@ -139,7 +142,7 @@ pub(crate) fn read(text: &str, env: Option<&Env>) -> Result<Content, FileError> 
     match root.value {
         Node::Null => {}
         Node::Map(entries) => walk("", entries, env, &mut content)?,
-        Node::Scalar(_) | Node::Sequence => {
+        Node::Scalar(_) | Node::Sequence(_) => {
             return Err(FileError {
                 line: root.referenced.line(),
                 ..plain("expected sections like `system:` with keys below".to_owned())
@@ -174,7 +177,7 @@ fn walk(
             match node.value {
                 Node::Null => {}
                 Node::Map(entries) => walk(&path, entries, env, content)?,
-                Node::Scalar(_) | Node::Sequence => {
+                Node::Scalar(_) | Node::Sequence(_) => {
                     let message = format!("{path} is a section: expected keys below it");
                     return Err(FileError {
                         line,
@@ -213,13 +216,29 @@ fn leaf(
     };
     let text = match node {
         Node::Null => return Ok(None),
-        Node::Sequence => return Err(wrong("expected one value, not a list".to_owned())),
+        Node::Sequence(items) if key.kind == Kind::List => {
+            let mut texts = Vec::with_capacity(items.len());
+            for item in items {
+                match item {
+                    Node::Scalar(text) => texts.push(text),
+                    Node::Null | Node::Sequence(_) | Node::Map(_) => {
+                        return Err(wrong("expected a list of texts".to_owned()));
+                    }
+                }
+            }
+            return Ok(Some(Entry {
+                value: Value::List(texts),
+                line,
+                variable: None,
+            }));
+        }
+        Node::Sequence(_) => return Err(wrong("expected one value, not a list".to_owned())),
         Node::Map(entries) if key.kind == Kind::Pairs => {
             let mut pairs = BTreeMap::new();
             for (name, node) in entries {
                 match node.value {
                     Node::Scalar(text) => pairs.insert(name.value, text),
-                    Node::Null | Node::Sequence | Node::Map(_) => {
+                    Node::Null | Node::Sequence(_) | Node::Map(_) => {
                         return Err(wrong(format!("'{}': expected a text", name.value)));
                     }
                 };

@@ -48,6 +48,9 @@ fn property(key: &Key) -> Value {
             json!({"anyOf": [{"type": "number", "minimum": 0}, text(r"^\$?[0-9]+(\.[0-9]{1,9})?$")]})
         }
         Kind::Choice(words) => json!({"enum": words}),
+        Kind::List => {
+            json!({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]})
+        }
         Kind::Pairs => json!({"type": "object", "additionalProperties": {"type": "string"}}),
     };
     let mut property = Map::new();

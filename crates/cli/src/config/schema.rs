@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Money,
     /// One of these words; case does not matter.
     Choice(&'static [&'static str]),
+    /// Several texts, in the file a list or `a,b`, elsewhere `a,b`.
+    List,
     /// Pairs of texts, in the file a mapping, elsewhere `a=b,c=d`.
     Pairs,
 }
@@ -110,342 +112,70 @@ const TOKENS_MAX: i64 = 1_000_000;
 const RATE_MAX: i64 = 1_000_000_000;
 
 /// All keys, in the order in which they are shown.
+#[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
-    key(
-        "system.max_agents",
-        Kind::Int(1, 100_000),
-        Some("10"),
-        "Most agents that work at the same time on this machine.",
-    ),
-    key(
-        "system.log_level",
-        Kind::Choice(&["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
-        Some("INFO"),
-        "Least severe level that is logged.",
-    ),
-    key(
-        "system.max_memory",
-        Kind::Size,
-        None,
-        "Most memory all agents together may use.",
-    )
-    .later("memory is not limited"),
-    key(
-        "system.max_cpu_cores",
-        Kind::Int(1, 4096),
-        None,
-        "Most processor cores all agents together may use.",
-    )
-    .later("cores are not limited"),
-    key(
-        "system.memory_cleanup",
-        Kind::Bool,
-        None,
-        "Free memory of ended agents at once.",
-    )
-    .later("ended agents hold no memory in any case"),
-    key(
-        "database.primary_url",
-        Kind::Url,
-        None,
-        "Address of a PostgreSQL database.",
-    )
-    .secret()
-    .later("the embedded SQLite database is used"),
-    key(
-        "redis.url",
-        Kind::Url,
-        None,
-        "Address of a Redis server for hints between machines.",
-    )
-    .secret()
-    .later("the in-process bus is used"),
-    key(
-        "api.host",
-        Kind::Text,
-        Some("127.0.0.1"),
-        "Address the API listens on. Only loopback addresses are accepted without authentication.",
-    ),
-    key(
-        "api.port",
-        Kind::Int(0, 65_535),
-        Some("8000"),
-        "Port of the API; 0 picks a free one.",
-    ),
-    key(
-        "dashboard.port",
-        Kind::Int(0, 65_535),
-        Some("3001"),
-        "Port of the dashboard, which also answers the API; 0 picks a free one.",
-    ),
-    key(
-        "provider",
-        Kind::Choice(&["auto", "claude", "openai", "local", "scripted"]),
-        Some("auto"),
-        "Who answers model calls. auto: claude if it has a key, else openai if it has a key or an address, else a local model that is present.",
-    ),
-    key(
-        "claude.api_key",
-        Kind::Text,
-        None,
-        "Key of the Anthropic API.",
-    )
-    .secret()
-    .env(&["CLAUDE_API_KEY", "ANTHROPIC_API_KEY"]),
-    key(
-        "claude.model",
-        Kind::Text,
-        Some("claude-sonnet-4-5"),
-        "Model for every agent type that has none of its own.",
-    ),
-    key(
-        "claude.base_url",
-        Kind::Url,
-        Some("https://api.anthropic.com"),
-        "Address of the Messages API.",
-    )
-    .env(&["ANTHROPIC_BASE_URL"]),
-    key(
-        "claude.model_aliases",
-        Kind::Pairs,
-        None,
-        "Models to use in place of others, for example of a retired one: old=new.",
-    ),
-    key(
-        "openai.api_key",
-        Kind::Text,
-        None,
-        "Key of an OpenAI-compatible API; many local servers need none.",
-    )
-    .secret()
-    .env(&["OPENAI_API_KEY"]),
-    key(
-        "openai.model",
-        Kind::Text,
-        None,
-        "Model to ask the OpenAI-compatible API for.",
-    ),
-    key(
-        "openai.base_url",
-        Kind::Url,
-        Some("https://api.openai.com/v1"),
-        "Address of an OpenAI-compatible API (vLLM, Ollama, llama.cpp, LM Studio).",
-    )
-    .env(&["OPENAI_BASE_URL"]),
-    key(
-        "local.model",
-        Kind::Text,
-        None,
-        "Name of the local model, as in `maos model list`; the best one that is present if not set.",
-    ),
-    key(
-        "local.base_url",
-        Kind::Url,
-        None,
-        "A llama.cpp server that already runs; none is started then.",
-    ),
-    key(
-        "local.llama_server",
-        Kind::Path,
-        None,
-        "The llama-server program; looked up on the PATH if not set.",
-    ),
-    key(
-        "local.threads",
-        Kind::Int(1, 1024),
-        None,
-        "Processor threads of the local model; cores minus one if not set.",
-    ),
-    key(
-        "local.slots",
-        Kind::Int(1, 64),
-        Some("4"),
-        "Requests the local model works on at the same time.",
-    ),
-    key(
-        "scripted.script",
-        Kind::Path,
-        None,
-        "YAML script the scripted provider answers from.",
-    ),
-    key(
-        "model.coordinator",
-        Kind::Text,
-        None,
-        "Model of the coordinator, which plans and joins.",
-    ),
-    key(
-        "model.researcher",
-        Kind::Text,
-        None,
-        "Model of researchers.",
-    ),
+    key("system.max_agents", Kind::Int(1, 100_000), Some("10"), "Most agents that work at the same time on this machine."),
+    key("system.log_level", Kind::Choice(&["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]), Some("INFO"), "Least severe level that is logged."),
+    key("system.max_memory", Kind::Size, None, "Most memory all agents together may use.").later("memory is not limited"),
+    key("system.max_cpu_cores", Kind::Int(1, 4096), None, "Most processor cores all agents together may use.").later("cores are not limited"),
+    key("system.memory_cleanup", Kind::Bool, None, "Free memory of ended agents at once.").later("ended agents hold no memory in any case"),
+    key("database.primary_url", Kind::Url, None, "Address of a PostgreSQL database.").secret().later("the embedded SQLite database is used"),
+    key("redis.url", Kind::Url, None, "Address of a Redis server for hints between machines.").secret().later("the in-process bus is used"),
+    key("api.host", Kind::Text, Some("localhost"), "Address the API listens on; localhost is 127.0.0.1 and [::1]. Others need auth.api_keys."),
+    key("api.port", Kind::Int(0, 65_535), Some("8000"), "Port of the API; 0 picks a free one."),
+    key("api.allowed_hosts", Kind::List, None, "Names of this server, besides localhost, that requests may be addressed to."),
+    key("auth.api_keys", Kind::List, None, "SHA-256 (hexadecimal) of each key that is accepted; without any, this machine's requests need none.").secret(),
+    key("dashboard.port", Kind::Int(0, 65_535), Some("3001"), "Port of the dashboard, which also answers the API; 0 picks a free one."),
+    key("provider", Kind::Choice(&["auto", "claude", "openai", "local", "scripted"]), Some("auto"), "Who answers model calls. auto: claude if it has a key, else openai if it has a key or an address, else a local model that is present."),
+    key("claude.api_key", Kind::Text, None, "Key of the Anthropic API.").secret().env(&["CLAUDE_API_KEY", "ANTHROPIC_API_KEY"]),
+    key("claude.model", Kind::Text, Some("claude-sonnet-4-5"), "Model for every agent type that has none of its own."),
+    key("claude.base_url", Kind::Url, Some("https://api.anthropic.com"), "Address of the Messages API.").env(&["ANTHROPIC_BASE_URL"]),
+    key("claude.bearer", Kind::Bool, Some("false"), "Also send the key as Authorization: Bearer; some gateways want that."),
+    key("claude.model_aliases", Kind::Pairs, None, "Models to use in place of others, for example of a retired one: old=new."),
+    key("openai.api_key", Kind::Text, None, "Key of an OpenAI-compatible API; many local servers need none.").secret().env(&["OPENAI_API_KEY"]),
+    key("openai.model", Kind::Text, None, "Model to ask the OpenAI-compatible API for."),
+    key("openai.base_url", Kind::Url, Some("https://api.openai.com/v1"), "Address of an OpenAI-compatible API (vLLM, Ollama, llama.cpp, LM Studio).").env(&["OPENAI_BASE_URL"]),
+    key("openai.constrain", Kind::Bool, Some("false"), "Hold required tool calls to their JSON Schema by response_format, for servers that do not obey tool_choice."),
+    key("local.model", Kind::Text, None, "Name of the local model, as in `maos model list`; the best one that is present if not set."),
+    key("local.base_url", Kind::Url, None, "A llama.cpp server that already runs; none is started then."),
+    key("local.llama_server", Kind::Path, None, "The llama-server program; looked up on the PATH if not set."),
+    key("local.threads", Kind::Int(1, 1024), None, "Processor threads of the local model; cores minus one if not set."),
+    key("local.slots", Kind::Int(1, 64), Some("4"), "Requests the local model works on at the same time."),
+    key("local.context_tokens", Kind::Int(512, TOKENS_MAX), Some("8192"), "Room for prompt and reply of one call to the local model, in tokens."),
+    key("scripted.script", Kind::Path, None, "YAML script the scripted provider answers from; a built-in demonstration if not set."),
+    key("model.coordinator", Kind::Text, None, "Model of the coordinator, which plans and joins."),
+    key("model.researcher", Kind::Text, None, "Model of researchers."),
     key("model.coder", Kind::Text, None, "Model of coders."),
     key("model.analyst", Kind::Text, None, "Model of analysts."),
     key("model.tester", Kind::Text, None, "Model of testers."),
-    key(
-        "model.fallback",
-        Kind::Text,
-        None,
-        "Model to ask when the first one is overloaded or gone; none if not set.",
-    ),
-    key(
-        "planner.enabled",
-        Kind::Bool,
-        Some("true"),
-        "Let the coordinator split tasks into steps; false runs each task as one step.",
-    ),
-    key(
-        "planner.max_steps",
-        Kind::Int(1, 1_000),
-        Some("32"),
-        "Most steps a plan may have.",
-    ),
-    key(
-        "planner.max_output_tokens",
-        Kind::Int(64, TOKENS_MAX),
-        Some("8192"),
-        "Longest answer of a planning or joining call, in tokens.",
-    ),
-    key(
-        "agents.defaults.timeout",
-        Kind::Duration,
-        Some("3600"),
-        "How long a task may take when it does not say so itself.",
-    ),
-    key(
-        "agents.defaults.max_turns",
-        Kind::Int(1, 1_000),
-        Some("32"),
-        "Most model calls of one agent on one step.",
-    ),
-    key(
-        "agents.defaults.max_output_tokens",
-        Kind::Int(64, TOKENS_MAX),
-        Some("8192"),
-        "Longest answer of one model call, in tokens.",
-    ),
-    key(
-        "agents.defaults.max_memory",
-        Kind::Size,
-        None,
-        "Most memory one agent may use.",
-    )
-    .later("memory is not limited"),
-    key(
-        "budget.daily",
-        Kind::Money,
-        None,
-        "Most that all tasks together may spend on one day (UTC), in USD; work pauses there.",
-    ),
-    key(
-        "budget.per_task",
-        Kind::Money,
-        None,
-        "Most that one task may spend when it does not say so itself, in USD.",
-    ),
-    key(
-        "checkpoint.interval",
-        Kind::Duration,
-        Some("5m"),
-        "How often a named point is recorded while work runs.",
-    )
-    .later("every step is journaled and survives a crash, but named checkpoints are not recorded"),
-    key(
-        "consensus.voting_strategy",
-        Kind::Choice(&["majority", "weighted", "unanimous"]),
-        None,
-        "How votes are counted.",
-    )
-    .later("tasks are not voted on"),
-    key(
-        "consensus.threshold",
-        Kind::Fraction(0, 1_000),
-        None,
-        "Share of votes that must approve.",
-    )
-    .later("tasks are not voted on"),
-    key(
-        "consensus.timeout",
-        Kind::Duration,
-        None,
-        "How long voters may take.",
-    )
-    .later("tasks are not voted on"),
-    key(
-        "limits.requests_per_minute",
-        Kind::Int(1, RATE_MAX),
-        None,
-        "Most model calls a minute per key and model; the provider's own answer corrects it.",
-    ),
-    key(
-        "limits.input_tokens_per_minute",
-        Kind::Int(1, RATE_MAX),
-        None,
-        "Most input tokens a minute per key and model.",
-    ),
-    key(
-        "limits.output_tokens_per_minute",
-        Kind::Int(1, RATE_MAX),
-        None,
-        "Most output tokens a minute per key and model.",
-    ),
-    key(
-        "calls.connect_timeout",
-        Kind::Duration,
-        Some("10s"),
-        "How long connecting to a model provider may take.",
-    ),
-    key(
-        "calls.first_byte_timeout",
-        Kind::Duration,
-        Some("2m"),
-        "How long a model may take until it begins to answer.",
-    ),
-    key(
-        "calls.idle_timeout",
-        Kind::Duration,
-        Some("1m"),
-        "How long a model may be silent in the middle of an answer.",
-    ),
-    key(
-        "calls.total_timeout",
-        Kind::Duration,
-        Some("10m"),
-        "How long one model call may take in all.",
-    ),
-    key(
-        "calls.attempts_max",
-        Kind::Int(1, 20),
-        Some("5"),
-        "Most attempts at one model call; each one is journaled.",
-    ),
-    key(
-        "logs.file_size_max",
-        Kind::Size,
-        Some("20MiB"),
-        "Size at which a new log file is begun.",
-    ),
-    key(
-        "logs.files_max",
-        Kind::Int(1, 1_000),
-        Some("10"),
-        "Log files that are kept.",
-    ),
-    key(
-        "cli.auto_start",
-        Kind::Bool,
-        Some("false"),
-        "Commands that need the server start it when it is not running.",
-    )
-    .client(),
-    key(
-        "cli.server",
-        Kind::Url,
-        None,
-        "Server that commands talk to; the one started from this home folder if not set.",
-    )
-    .client(),
+    key("model.fallback", Kind::Text, None, "Model to ask when another one is overloaded, unreachable or gone; none if not set."),
+    key("planner.enabled", Kind::Bool, Some("true"), "Let the coordinator split tasks into steps; false runs each task as one step."),
+    key("planner.max_steps", Kind::Int(1, 1_000), Some("32"), "Most steps a plan may have."),
+    key("planner.max_output_tokens", Kind::Int(64, TOKENS_MAX), Some("4096"), "Longest answer of a planning call, in tokens."),
+    key("agents.defaults.timeout", Kind::Duration, Some("3600"), "How long an agent may work on one step."),
+    key("agents.defaults.max_turns", Kind::Int(1, 1_000), Some("24"), "Most model calls of one agent on one step."),
+    key("agents.defaults.max_output_tokens", Kind::Int(64, TOKENS_MAX), Some("4096"), "Longest answer of one model call of an agent, in tokens."),
+    key("agents.defaults.thinking_tokens", Kind::Int(1_024, TOKENS_MAX), None, "Extended thinking of one model call, in tokens; off if not set."),
+    key("agents.defaults.max_memory", Kind::Size, None, "Most memory one agent may use.").later("memory is not limited"),
+    key("tasks.timeout", Kind::Duration, None, "How long a task may run when it does not say so itself; no limit if not set."),
+    key("budget.daily", Kind::Money, None, "Most that all tasks together may spend on one day (UTC), in USD; work pauses there."),
+    key("budget.per_task", Kind::Money, None, "Most that one task may spend when it does not say so itself, in USD."),
+    key("checkpoint.interval", Kind::Duration, Some("5m"), "How often a named point is recorded while work runs.").later("every step is journaled and survives a crash, but named checkpoints are not recorded"),
+    key("consensus.voting_strategy", Kind::Choice(&["majority", "weighted", "unanimous"]), None, "How votes are counted.").later("tasks are not voted on"),
+    key("consensus.threshold", Kind::Fraction(0, 1_000), None, "Share of votes that must approve.").later("tasks are not voted on"),
+    key("consensus.timeout", Kind::Duration, None, "How long voters may take.").later("tasks are not voted on"),
+    key("limits.requests_per_minute", Kind::Int(1, RATE_MAX), None, "Most model calls a minute per key and model; the provider's own answer corrects it."),
+    key("limits.input_tokens_per_minute", Kind::Int(1, RATE_MAX), None, "Most input tokens a minute per key and model."),
+    key("limits.output_tokens_per_minute", Kind::Int(1, RATE_MAX), None, "Most output tokens a minute per key and model."),
+    key("calls.connect_timeout", Kind::Duration, Some("10s"), "How long connecting to a model provider may take."),
+    key("calls.first_byte_timeout", Kind::Duration, Some("2m"), "How long a model may take until it begins to answer."),
+    key("calls.idle_timeout", Kind::Duration, Some("1m"), "How long a model may be silent in the middle of an answer."),
+    key("calls.total_timeout", Kind::Duration, Some("15m"), "How long one model call may take in all."),
+    key("calls.attempts_max", Kind::Int(1, 20), Some("4"), "Most attempts at one model call; each one is journaled."),
+    key("logs.file_size_max", Kind::Size, Some("20MiB"), "Size at which a new log file is begun."),
+    key("logs.files_max", Kind::Int(1, 1_000), Some("10"), "Log files that are kept."),
+    key("cli.auto_start", Kind::Bool, Some("false"), "Commands that need the server start it when it is not running.").client(),
+    key("cli.server", Kind::Url, None, "Server that commands talk to; the one started from this home folder if not set.").client(),
 ];
 
 /// Finds a key by its exact name.

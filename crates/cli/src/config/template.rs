@@ -113,6 +113,7 @@ fn example(key: &Key) -> String {
         (None, Kind::Duration) => "300".to_owned(),
         (None, Kind::Money) => "5.00".to_owned(),
         (None, Kind::Choice(words)) => format!("{:?}", words[0]),
+        (None, Kind::List) => "[]".to_owned(),
         (None, Kind::Pairs) => "{\"old-model\": \"new-model\"}".to_owned(),
         (None, Kind::Path) => "\"~/path/to/file\"".to_owned(),
         (None, Kind::Text | Kind::Url) => match key.name {

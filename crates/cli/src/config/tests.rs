@@ -17,6 +17,7 @@ fn sample(key: &Key) -> &'static str {
         Kind::Duration => "1h30m",
         Kind::Money => "2.5",
         Kind::Choice(words) => words.last().expect("a choice has words"),
+        Kind::List => "a,b",
         Kind::Pairs => "a=b,c=d",
     }
 }

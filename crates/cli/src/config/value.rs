@@ -30,6 +30,8 @@ pub(crate) enum Value {
     Duration(Duration),
     /// Nano-USD.
     Money(i64),
+    /// Texts.
+    List(Vec<String>),
     /// Pairs.
     Pairs(BTreeMap<String, String>),
 }
@@ -40,6 +42,7 @@ impl Value {
         match self {
             Value::Bool(b) => (*b).into(),
             Value::Int(n) => (*n).into(),
+            Value::List(items) => serde_json::json!(items),
             Value::Pairs(pairs) => serde_json::json!(pairs),
             Value::Fraction(_)
             | Value::Text(_)
@@ -60,6 +63,7 @@ impl fmt::Display for Value {
             Value::Size(bytes) => f.write_str(&format_size(*bytes)),
             Value::Duration(d) => f.write_str(&format_duration(*d)),
             Value::Money(nano) => f.write_str(&decimal(*nano, NANO_USD, 9)),
+            Value::List(items) => f.write_str(&items.join(",")),
             Value::Pairs(pairs) => {
                 let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 f.write_str(&pairs.join(","))
@@ -124,6 +128,13 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
                 None => Err(format!("possible values: {}", words.join(", "))),
             }
         }
+        Kind::List => Ok(Value::List(
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )),
         Kind::Pairs => parse_pairs(text).map(Value::Pairs),
     }
 }
@@ -331,6 +342,7 @@ mod tests {
             (Kind::Duration, "1h30m"),
             (Kind::Money, "2.5"),
             (Kind::Choice(&["A", "B"]), "B"),
+            (Kind::List, "a,b"),
             (Kind::Pairs, "a=b,c=d"),
         ];
         for (kind, text) in cases {

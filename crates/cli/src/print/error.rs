@@ -12,9 +12,10 @@ pub(crate) fn print(ui: &Ui, error: &CliError) {
     }
     match ui.format {
         Some(Format::Json | Format::Jsonl) => ui.err_line(&document(error).to_string()),
-        Some(Format::Table | Format::Yaml | Format::Csv | Format::Id) | None => {
-            ui.err_line(&text(ui, error))
-        }
+        Some(
+            Format::Table | Format::Yaml | Format::Csv | Format::Id | Format::Mermaid | Format::Dot,
+        )
+        | None => ui.err_line(&text(ui, error)),
     }
 }
 

@@ -175,7 +175,7 @@ pub(crate) fn print<T: Serialize>(
             )
         }
         Format::Csv => csv(ui, flags, &order, &shown),
-        Format::Table => {
+        Format::Table | Format::Mermaid | Format::Dot => {
             let cells: Vec<Vec<Cell>> = order
                 .iter()
                 .map(|row| shown.iter().map(|column| (column.cell)(row)).collect())

@@ -48,18 +48,10 @@ pub(super) fn forced(request: &Request) -> Option<Constrained> {
         "Answer with one JSON object {\"name\": …, \"arguments\": {…}} that calls one of these tools, and with nothing else.\n",
     );
     for tool in &tools {
-        instruction.push_str(&format!(
-            "- {}: {} Arguments: {}\n",
-            tool.name,
-            tool.description.trim(),
-            tool.input_schema
-        ));
+        instruction.push_str(&format!("- {}: {} Arguments: {}\n", tool.name, tool.description.trim(), tool.input_schema));
     }
     let response_format = json!({"type": "json_schema", "json_schema": {"name": "tool_call", "strict": true, "schema": schema}});
-    Some(Constrained {
-        response_format,
-        instruction,
-    })
+    Some(Constrained { response_format, instruction })
 }
 
 /// Whether the model's text is to be read as a call and not shown as it comes.
@@ -76,20 +68,13 @@ pub(super) fn read(text: &str, tools: &[ToolSpec]) -> Option<Call> {
         arguments: Map<String, Value>,
     }
     let mut text = text.trim();
-    for (open, close) in [
-        ("<tool_call>", "</tool_call>"),
-        ("```json", "```"),
-        ("```", "```"),
-    ] {
+    for (open, close) in [("<tool_call>", "</tool_call>"), ("```json", "```"), ("```", "```")] {
         if let Some(inner) = text.strip_prefix(open) {
             text = inner.strip_suffix(close).unwrap_or(inner).trim();
         }
     }
     let wire: Wire = serde_json::from_str(text).ok()?;
-    tools.iter().any(|t| t.name == wire.name).then_some(Call {
-        name: wire.name,
-        arguments: wire.arguments,
-    })
+    tools.iter().any(|t| t.name == wire.name).then_some(Call { name: wire.name, arguments: wire.arguments })
 }
 
 #[cfg(test)]
@@ -101,21 +86,14 @@ mod tests {
 
     #[test]
     fn only_an_exact_call_is_a_call() {
-        let tools = [ToolSpec {
-            name: "add".into(),
-            description: String::new(),
-            input_schema: json!({}),
-        }];
+        let tools = [ToolSpec { name: "add".into(), description: String::new(), input_schema: json!({}) }];
         for text in [
             "{\"name\":\"add\",\"arguments\":{\"a\":1}}",
             " ```json\n{\"name\":\"add\",\"arguments\":{\"a\":1}}\n``` ",
             "<tool_call>\n{\"name\":\"add\",\"arguments\":{\"a\":1}}\n</tool_call>",
         ] {
             let call = read(text, &tools).expect(text);
-            assert_eq!(
-                (call.name.as_str(), &call.arguments["a"]),
-                ("add", &json!(1))
-            );
+            assert_eq!((call.name.as_str(), &call.arguments["a"]), ("add", &json!(1)));
         }
         for text in [
             "I will call {\"name\":\"add\",\"arguments\":{}}",

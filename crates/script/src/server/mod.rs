@@ -14,6 +14,7 @@ use crate::script::Script;
 use crate::state::ScriptState;
 
 mod anthropic_in;
+mod anthropic_messages;
 mod anthropic_out;
 mod check;
 mod connection;
@@ -49,10 +50,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// The script in play.
     pub(crate) fn state(&self) -> Arc<ScriptState> {
-        self.state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins another script; calls under way end by the old one.
@@ -69,9 +67,7 @@ impl Shared {
 
 /// Seconds since 1970, for the `created` and reset fields of answers.
 pub(crate) fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| passed.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
 }
 
 /// The server; see [`Server::start`].
@@ -84,14 +80,7 @@ impl Server {
     /// # Errors
     /// The address cannot be bound.
     pub async fn start(script: Script, addr: SocketAddr) -> std::io::Result<Running> {
-        Self::start_with(
-            script,
-            Options {
-                addr: Some(addr),
-                log: None,
-            },
-        )
-        .await
+        Self::start_with(script, Options { addr: Some(addr), log: None }).await
     }
 
     /// As [`Server::start`], with options.
@@ -100,19 +89,10 @@ impl Server {
     /// The address cannot be bound, or the log cannot be opened or read.
     pub async fn start_with(script: Script, options: Options) -> std::io::Result<Running> {
         let ledger = Arc::new(Ledger::open(options.log.as_deref())?);
-        let listener = TcpListener::bind(
-            options
-                .addr
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
-        )
-        .await?;
+        let listener = TcpListener::bind(options.addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
         let addr = listener.local_addr()?;
         let state = RwLock::new(Arc::new(ScriptState::new(script)));
-        let shared = Arc::new(Shared {
-            state,
-            ledger,
-            started: Instant::now(),
-        });
+        let shared = Arc::new(Shared { state, ledger, started: Instant::now() });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Running { addr, shared, task })
     }
@@ -152,9 +132,7 @@ pub struct Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("Running")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("Running").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 

@@ -3,11 +3,11 @@
 //! Invariants: nobody is told before the transaction was synced; a commit that is refused or fails takes nothing
 //! of the others with it; after an I/O error nothing is written any more and no sync is tried again. It must not
 //! know what the commits mean.
+use super::checkpoint::Checkpointer;
 use super::fault::{Fault, Tx, classify};
+use super::files::Files;
 use crate::{Result, StoreError, crash};
 use rusqlite::Connection;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
@@ -16,8 +16,6 @@ use tokio::sync::{mpsc, oneshot};
 const BATCH_COMMITS_MAX: usize = 256;
 /// Most bytes of payload in one transaction, so that one sync never takes long.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The write-ahead log is copied into the database when it holds so many pages (of 4 KiB).
-const WAL_PAGES_MAX: i64 = 4096;
 
 /// What a piece of work wants done with what it wrote.
 pub(crate) enum Step<T> {
@@ -118,14 +116,19 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writing thread on `conn`; `path` is `None` for a database in memory.
-    pub(crate) fn start(conn: Connection, path: Option<PathBuf>, queue: usize) -> Result<Writer> {
+    /// Starts the writing thread on `conn`; `side` is `None` for a database in memory.
+    pub(crate) fn start(
+        conn: Connection,
+        side: Option<(Files, Checkpointer)>,
+        queue: usize,
+    ) -> Result<Writer> {
         let (tx, rx) = mpsc::channel(queue.max(1));
         let shared = Arc::new(Shared::default());
-        let files = path.map(Files::open).transpose()?;
+        let (files, copier) = side.unzip();
         let thread = Thread {
             conn,
             files,
+            copier,
             shared: shared.clone(),
         };
         std::thread::Builder::new()
@@ -195,6 +198,7 @@ impl Writer {
 struct Thread {
     conn: Connection,
     files: Option<Files>,
+    copier: Option<Checkpointer>,
     shared: Arc<Shared>,
 }
 
@@ -221,7 +225,11 @@ impl Thread {
             }
             self.together(&mut batch);
         }
-        let end = self.finish();
+        // When the store was only dropped, the log stays for the next start, as after a crash.
+        let end = match &closing {
+            Some(_) => self.finish(),
+            None => Ok(()),
+        };
         queue.close();
         while let Ok(order) = queue.try_recv() {
             match order {
@@ -315,82 +323,18 @@ impl Thread {
         run().map(|_| ()).map_err(|e| classify(&e))
     }
 
-    /// Copies the write-ahead log into the database when it has grown long. Done here and not by SQLite's own
-    /// automatic, which hides a failed sync.
+    /// Has the write-ahead log copied into the database when it has grown long.
     fn checkpoint(&self) -> Result<()> {
-        if self.files.is_none() {
-            return Ok(());
-        }
-        let (log, copied) = self.wal("PRAGMA wal_checkpoint(NOOP)")?;
-        if log - copied > WAL_PAGES_MAX {
-            self.wal("PRAGMA wal_checkpoint(PASSIVE)")?;
-        }
-        Ok(())
+        self.copier.as_ref().map_or(Ok(()), |c| c.look(&self.conn))
     }
 
-    /// Pages in the log and pages of it that are in the database.
-    fn wal(&self, pragma: &str) -> Result<(i64, i64)> {
-        let run = || {
-            self.conn
-                .prepare_cached(pragma)?
-                .query_row([], |r| Ok((r.get(1)?, r.get(2)?)))
-        };
-        run().map_err(|e| classify(&e))
-    }
-
-    fn finish(&self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         if let Some(e) = self.shared.failure.get() {
             return Err(e.clone());
         }
         self.shared.closed.store(true, Ordering::Release);
-        if self.files.is_none() {
-            return Ok(());
-        }
-        self.wal("PRAGMA wal_checkpoint(TRUNCATE)").map(|_| ())
+        self.copier.map_or(Ok(()), |c| c.finish(&self.conn))
     }
-}
-
-/// The identity of the files that SQLite has open, to notice when somebody deletes or replaces them.
-struct Files {
-    database: (PathBuf, Identity),
-    log: (PathBuf, Option<Identity>),
-}
-
-type Identity = (u64, u64);
-
-impl Files {
-    fn open(path: PathBuf) -> Result<Files> {
-        let identity = identity(&path).ok_or_else(|| StoreError::Missing {
-            path: path.display().to_string(),
-        })?;
-        let mut log = path.clone().into_os_string();
-        log.push("-wal");
-        Ok(Files {
-            database: (path, identity),
-            log: (PathBuf::from(log), None),
-        })
-    }
-
-    /// After a commit and before anybody is told: what was written is still what the paths name.
-    fn check(&mut self) -> Result<()> {
-        let replaced = |path: &Path| StoreError::Replaced {
-            path: path.display().to_string(),
-        };
-        if identity(&self.database.0) != Some(self.database.1) {
-            return Err(replaced(&self.database.0));
-        }
-        // The log is made by the first commit and stays while the database is open.
-        let now = identity(&self.log.0);
-        if self.log.1.is_some() && now != self.log.1 {
-            return Err(replaced(&self.log.0));
-        }
-        self.log.1 = now;
-        Ok(())
-    }
-}
-
-fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// Keeps what was written and answers `t`.

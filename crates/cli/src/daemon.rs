@@ -1,0 +1,5 @@
+//! The server as a background process: finding it, starting it, stopping it.
+pub(crate) mod process;
+pub(crate) mod run_file;
+pub(crate) mod serve;
+pub(crate) mod spawn;
