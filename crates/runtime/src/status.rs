@@ -40,8 +40,8 @@ pub struct ModelView {
     pub note: Option<String>,
     /// Where requests go.
     pub base_url: Option<String>,
-    /// Its price is known.
-    pub priced: bool,
+    /// What it costs now; `None` if that is not known.
+    pub price: Option<maos_llm::Price>,
     /// Since when it is retired, in words.
     pub retired: Option<String>,
     /// What replaces it.
@@ -111,6 +111,11 @@ impl Runtime {
         })
     }
 
+    /// What was spent and is held today (UTC), over all tasks.
+    pub async fn spent_today(&self) -> StoreResult<Money> {
+        self.node.store.ledger(&crate::ledger::key(clock::now().day())).await.map(Money)
+    }
+
     /// Whether work can be done now.
     pub async fn readiness(&self) -> Readiness {
         let store = match self.node.store.failure() {
@@ -154,7 +159,7 @@ impl Runtime {
                 model: chosen.name.to_string(),
                 note: about.note,
                 base_url: about.base_url,
-                priced: models.price(chosen.provider, &chosen.name, now_ms).is_some(),
+                price: models.price(chosen.provider, &chosen.name, now_ms),
                 replacement: retired.as_ref().and_then(|r| r.replacement.clone()),
                 retired: retired.map(|r| r.on.to_string()),
             }

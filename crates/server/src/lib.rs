@@ -24,9 +24,11 @@ mod stream;
 mod tasks;
 mod validate;
 mod views;
+mod wire;
 
 pub use app::BuildInfo;
 pub use auth::AuthOptions;
 pub use doc::openapi;
 pub use logs::LogBuffer;
 pub use serve::{ServeError, ServeOptions, ServerHandle, serve};
+pub use wire::RuntimeBackend;

@@ -14,14 +14,26 @@ fn client(url: &str) -> Client {
 async fn every_call_reads_what_the_server_answers() {
     let server = start().await;
     let c = server.client();
-    let task = c.submit_task(&TaskSubmit { description: "x".into(), timeout: Some(60), max_cost: Some("2.5".parse().unwrap()), ..TaskSubmit::default() }, None).await.unwrap();
+    let task = c
+        .submit_task(
+            &TaskSubmit { description: "x".into(), timeout: Some(60), max_cost: Some("2.5".parse().unwrap()), ..TaskSubmit::default() },
+            None,
+        )
+        .await
+        .unwrap();
     let id = task.task_id.as_str();
     assert_eq!(task.max_cost.unwrap().to_string(), "2.500000");
     assert_eq!(c.task(id).await.unwrap(), task);
     assert_eq!(c.tasks(&TaskQuery { include_total: true, ..TaskQuery::default() }).await.unwrap().total, Some(1));
-    let patched = c.update_task(id, &TaskPatch { priority: Some(Priority::High), timeout: Some(None), ..TaskPatch::default() }, Some(task.revision)).await.unwrap();
+    let patched = c
+        .update_task(id, &TaskPatch { priority: Some(Priority::High), timeout: Some(None), ..TaskPatch::default() }, Some(task.revision))
+        .await
+        .unwrap();
     assert_eq!((patched.priority, patched.timeout), (Priority::High, None));
-    assert_eq!(c.update_task(id, &TaskPatch { priority: Some(Priority::Low), ..TaskPatch::default() }, Some(0)).await.unwrap_err().exit_code(), 5);
+    assert_eq!(
+        c.update_task(id, &TaskPatch { priority: Some(Priority::Low), ..TaskPatch::default() }, Some(0)).await.unwrap_err().exit_code(),
+        5
+    );
     c.pause_task(id).await.unwrap();
     c.resume_task(id).await.unwrap();
     c.results(id, None).await.unwrap();
@@ -88,7 +100,10 @@ async fn refused_silent_foreign_and_unknown_hosts_are_told_apart() {
         format!("http://{}", listener.local_addr().unwrap())
     };
     let error = client(&closed).status().await.unwrap_err();
-    assert_eq!((error.to_string(), error.exit_code(), error.hint()), (format!("MAOS is not running at {closed}"), 7, "maos start".to_owned()));
+    assert_eq!(
+        (error.to_string(), error.exit_code(), error.hint()),
+        (format!("MAOS is not running at {closed}"), 7, "maos start".to_owned())
+    );
     let silent = stranger(b"").await;
     assert!(matches!(client(&silent).status().await, Err(ClientError::Timeout { .. })));
     let nginx = stranger(b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\n\r\n{}").await;
@@ -102,6 +117,9 @@ async fn refused_silent_foreign_and_unknown_hosts_are_told_apart() {
     let tls = client(&nginx.replace("http:", "https:")).status().await.unwrap_err();
     assert!(matches!(tls, ClientError::Tls { .. }), "{tls:?}");
     for bad in ["localhost:8000", "ftp://localhost", "", "http://"] {
-        assert!(matches!(Client::new(ClientOptions { base_url: bad.into(), ..ClientOptions::default() }), Err(ClientError::BadUrl { .. })), "{bad}");
+        assert!(
+            matches!(Client::new(ClientOptions { base_url: bad.into(), ..ClientOptions::default() }), Err(ClientError::BadUrl { .. })),
+            "{bad}"
+        );
     }
 }

@@ -45,7 +45,10 @@ fn every_operation_is_complete_and_every_reference_leads_somewhere() {
     for (path, item) in doc["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let place = format!("{method} {path}");
-            assert!(ids.insert(operation["operationId"].as_str().unwrap_or_else(|| panic!("{place}: no operationId")).to_owned()), "{place}");
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap_or_else(|| panic!("{place}: no operationId")).to_owned()),
+                "{place}"
+            );
             assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{place}");
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|s| s.starts_with('2')) && responses.contains_key("500"), "{place}");

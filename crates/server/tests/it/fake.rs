@@ -98,7 +98,14 @@ impl Fake {
             let mut state = self.state();
             // Gaps are allowed in the global sequence.
             let seq = state.events.last().map_or(0, |e| e.seq) + 1 + state.events.len() as u64 % 3;
-            let event = Event { seq, event_type, time: Time::from_millis(seq as i64), task_id: Some(task.into()), agent_id: None, data: serde_json::json!({"n": seq}) };
+            let event = Event {
+                seq,
+                event_type,
+                time: Time::from_millis(seq as i64),
+                task_id: Some(task.into()),
+                agent_id: None,
+                data: serde_json::json!({"n": seq}),
+            };
             state.events.push(event);
             seq
         };
@@ -108,7 +115,14 @@ impl Fake {
     pub(crate) fn live(&self, task: &str, text: &str) {
         let seq = self.state().events.last().map_or(0, |e| e.seq);
         let data = serde_json::json!({"stream": "s1/t1/model", "offset": 0, "text": text});
-        let event = Event { seq, event_type: EventType::AgentOutputDelta, time: Time::from_millis(0), task_id: Some(task.into()), agent_id: None, data };
+        let event = Event {
+            seq,
+            event_type: EventType::AgentOutputDelta,
+            time: Time::from_millis(0),
+            task_id: Some(task.into()),
+            agent_id: None,
+            data,
+        };
         drop(self.news.send(News::Live(Box::new(event))));
     }
     /// Ends a task well.
@@ -168,7 +182,9 @@ impl Tasks for Fake {
 
     async fn list(&self, query: &TaskQuery, after: Option<Point>, limit: u32) -> Reply<Listed> {
         let state = self.state();
-        let fits = |t: &&Task| (query.status.is_empty() || query.status.contains(&t.status)) && query.q.as_ref().is_none_or(|q| t.description.contains(q));
+        let fits = |t: &&Task| {
+            (query.status.is_empty() || query.status.contains(&t.status)) && query.q.as_ref().is_none_or(|q| t.description.contains(q))
+        };
         let mut all: Vec<&Task> = state.tasks.values().filter(fits).collect();
         all.sort_by_key(|t| (t.created_at, t.task_id.clone()));
         if query.sort == TaskSort::CreatedDesc {
@@ -184,7 +200,11 @@ impl Tasks for Fake {
         let rows: Vec<Task> = all.iter().filter(behind).take(limit as usize + 1).map(|t| (**t).clone()).collect();
         let more = rows.len() > limit as usize;
         let tasks: Vec<Task> = rows.into_iter().take(limit as usize).collect();
-        let next = tasks.last().filter(|_| more).map(|t| Point { priority: 1, created_us: t.created_at.as_millis() * 1000, task_id: t.task_id.clone() });
+        let next = tasks.last().filter(|_| more).map(|t| Point {
+            priority: 1,
+            created_us: t.created_at.as_millis() * 1000,
+            task_id: t.task_id.clone(),
+        });
         Ok(Listed { tasks, next, total })
     }
 
@@ -237,7 +257,15 @@ impl Views for Fake {
     async fn results(&self, id: &str) -> Reply<Results> {
         let t = self.find(id)?;
         let result = (t.status == TaskStatus::Completed).then(|| ResultText::markdown("done"));
-        Ok(Results { task_id: t.task_id, status: t.status, is_final: t.status.is_final(), result, artifacts: vec![], partial: vec![], error: None })
+        Ok(Results {
+            task_id: t.task_id,
+            status: t.status,
+            is_final: t.status.is_final(),
+            result,
+            artifacts: vec![],
+            partial: vec![],
+            error: None,
+        })
     }
     async fn plan(&self, id: &str) -> Reply<Plan> {
         let t = self.find(id)?;
@@ -329,7 +357,11 @@ impl Machine for Fake {
         })
     }
     async fn health(&self, component: Option<&str>) -> Reply<Option<Health>> {
-        Ok(component.is_none_or(|c| c == "database").then(|| Health { object: "health".into(), status: HealthStatus::Ok, checks: vec![check()] }))
+        Ok(component.is_none_or(|c| c == "database").then(|| Health {
+            object: "health".into(),
+            status: HealthStatus::Ok,
+            checks: vec![check()],
+        }))
     }
     async fn models(&self) -> Reply<Vec<ModelInfo>> {
         Ok(vec![])
@@ -346,7 +378,12 @@ impl Machine for Fake {
 impl Feed for Fake {
     async fn feed(&self, after: u64, limit: u32, task: Option<&str>) -> Reply<FeedPage> {
         let state = self.state();
-        let rows: Vec<&Event> = state.events.iter().filter(|e| e.seq > after && task.is_none_or(|t| e.task_id.as_deref() == Some(t))).take(limit as usize).collect();
+        let rows: Vec<&Event> = state
+            .events
+            .iter()
+            .filter(|e| e.seq > after && task.is_none_or(|t| e.task_id.as_deref() == Some(t)))
+            .take(limit as usize)
+            .collect();
         let end = rows.len() < limit as usize;
         let upto = if end { state.events.last().map_or(after, |e| e.seq.max(after)) } else { rows.last().map_or(after, |e| e.seq) };
         Ok(FeedPage { events: rows.into_iter().cloned().collect(), upto, end })

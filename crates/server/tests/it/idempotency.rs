@@ -32,7 +32,9 @@ async fn fifty_at_once_make_one_task() {
 #[tokio::test]
 async fn a_replay_is_the_same_answer_and_failures_are_not_kept() {
     let server = start().await;
-    let send_with = async |key: &str, body: serde_json::Value| send(server.request("POST", "/api/tasks").header("idempotency-key", key).json(&body)).await;
+    let send_with = async |key: &str, body: serde_json::Value| {
+        send(server.request("POST", "/api/tasks").header("idempotency-key", key).json(&body)).await
+    };
     assert_eq!(send_with("k", json!({"description": ""})).await.status, 422);
     server.fake.state().refuse = Some(maos_api::ProblemCode::NotReady);
     assert_eq!(send_with("k", json!({"description": "x"})).await.status, 503);

@@ -39,9 +39,13 @@ async fn reach(server: &Server, code: ProblemCode) -> Reply {
             server.fake.state().hold = None;
             reply
         }
-        ProblemCode::PreconditionFailed => send(server.request("PATCH", &format!("/api/tasks/{ID}")).header("if-match", "\"r99\"").json(&json!({"priority": "LOW"}))).await,
+        ProblemCode::PreconditionFailed => {
+            send(server.request("PATCH", &format!("/api/tasks/{ID}")).header("if-match", "\"r99\"").json(&json!({"priority": "LOW"}))).await
+        }
         ProblemCode::PayloadTooLarge => server.post("/api/tasks", json!({"description": "x".repeat(1024 * 1024)})).await,
-        ProblemCode::UnsupportedMediaType => send(server.request("POST", "/api/tasks").header("content-type", "text/plain").body("{}")).await,
+        ProblemCode::UnsupportedMediaType => {
+            send(server.request("POST", "/api/tasks").header("content-type", "text/plain").body("{}")).await
+        }
         ProblemCode::DependencyNotFound => server.post("/api/tasks", json!({"description": "x", "depends_on": ["task_abc123"]})).await,
         ProblemCode::IdempotencyKeyReused => {
             send(keyed("again", &submit)).await;
@@ -55,6 +59,7 @@ async fn reach(server: &Server, code: ProblemCode) -> Reply {
         ProblemCode::RateLimited
         | ProblemCode::DependencyFailed
         | ProblemCode::DependencyCycle
+        | ProblemCode::JournalDamaged
         | ProblemCode::ModelRetired
         | ProblemCode::ProviderNotConfigured
         | ProblemCode::BudgetExceeded
@@ -78,7 +83,11 @@ async fn every_problem_is_reached_and_well_formed() {
         let entry = code.entry();
         let problem: Problem = serde_json::from_value(reply.body.clone()).unwrap_or_else(|e| panic!("{code}: {e}: {}", reply.body));
         assert_eq!((reply.status, reply.header("content-type")), (entry.status, "application/problem+json"), "{code}");
-        assert_eq!((problem.code, problem.status, problem.title.as_str(), problem.retryable), (*code, entry.status, entry.title, entry.retryable), "{code}");
+        assert_eq!(
+            (problem.code, problem.status, problem.title.as_str(), problem.retryable),
+            (*code, entry.status, entry.title, entry.retryable),
+            "{code}"
+        );
         assert_eq!(problem.type_uri, format!("urn:maos:problem:{code}"));
         assert_eq!(problem.request_id.as_deref(), Some(reply.header("x-request-id")));
         assert!(problem.instance.is_some_and(|i| i.starts_with('/')), "{code}");
@@ -95,20 +104,36 @@ async fn every_problem_is_reached_and_well_formed() {
 #[tokio::test]
 async fn faults_name_their_place() {
     let server = start().await;
-    let wrong = json!({"description": "", "max_agents": 0, "timeout": "31d", "max_cost": -1, "consensus_threshold": 2, "depends_on": ["task_a", "task_a"], "labels": {"": "x"}});
+    let wrong = json!({"description": "", "max_agents": 0, "timeout": "366d", "max_cost": -1, "consensus_threshold": 2, "depends_on": ["task_a", "task_a"], "labels": {"": "x"}});
     let reply = server.post("/api/tasks", wrong).await;
     let pointers: Vec<&str> = reply.body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/description", "/max_agents", "/timeout", "/max_cost", "/labels", "/depends_on/1", "/consensus_threshold"]);
     let reply = server.post("/api/tasks", json!({"descripton": "x"})).await;
-    let found: Vec<_> = reply.body["errors"].as_array().unwrap().iter().map(|e| (e["pointer"].as_str().unwrap(), e["code"].as_str().unwrap())).collect();
+    let found: Vec<_> =
+        reply.body["errors"].as_array().unwrap().iter().map(|e| (e["pointer"].as_str().unwrap(), e["code"].as_str().unwrap())).collect();
     assert_eq!(found, [("/descripton", "unknown"), ("/description", "required")]);
     let reply = server.get("/api/tasks?limit=0").await;
     assert_eq!((reply.status, reply.body["errors"][0]["parameter"].as_str()), (422, Some("limit")));
-    for path in ["/api/version?x=1", "/api/status?x", "/livez?a=b", "/api/tasks/task_0000000000000000/plan?a=b", "/api/events?aftr=1", "/api/logs?lvl=DEBUG"] {
+    for path in [
+        "/api/version?x=1",
+        "/api/status?x",
+        "/livez?a=b",
+        "/api/tasks/task_0000000000000000/plan?a=b",
+        "/api/events?aftr=1",
+        "/api/logs?lvl=DEBUG",
+    ] {
         let reply = server.get(path).await;
         assert_eq!((reply.status, reply.code()), (400, "unknown-parameter"), "{path}");
     }
-    for path in ["/api/tasks?status=NOPE", "/api/tasks?cursor=zzz", "/api/tasks?q=", "/api/events?after=-1", "/api/events?types=nope", "/api/logs?tail=0", "/api/tasks?limit=1&limit=2"] {
+    for path in [
+        "/api/tasks?status=NOPE",
+        "/api/tasks?cursor=zzz",
+        "/api/tasks?q=",
+        "/api/events?after=-1",
+        "/api/events?types=nope",
+        "/api/logs?tail=0",
+        "/api/tasks?limit=1&limit=2",
+    ] {
         assert_eq!(server.get(path).await.code(), "validation-failed", "{path}");
     }
     for path in ["/api/tasks/%ff", "/api/tasks/a%2fb", "/api/tasks//", "/api//tasks", "/api/tasks/%00"] {
@@ -131,7 +156,14 @@ async fn content_types_and_bodies() {
     for kind in ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON;charset=\"UTF-8\""] {
         assert_eq!(post(Some(kind), good).await.status, 201, "{kind}");
     }
-    for kind in [None, Some("text/json"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data; boundary=x"), Some("application/json; charset=latin1"), Some("")] {
+    for kind in [
+        None,
+        Some("text/json"),
+        Some("application/x-www-form-urlencoded"),
+        Some("multipart/form-data; boundary=x"),
+        Some("application/json; charset=latin1"),
+        Some(""),
+    ] {
         assert_eq!(post(kind, good).await.status, 415, "{kind:?}");
     }
     let deep = format!("{{\"description\":{}1{}}}", "[".repeat(100), "]".repeat(100));
@@ -148,5 +180,8 @@ async fn content_types_and_bodies() {
     assert_eq!(cancel(server.request("POST", &path)).await.status, 202);
     assert_eq!(cancel(server.request("POST", &path).json(&json!({}))).await.status, 200);
     assert_eq!(cancel(server.request("POST", &path).json(&json!({"x": 1}))).await.status, 422);
-    assert_eq!(cancel(server.request("POST", &path).header("content-type", "application/x-www-form-urlencoded").body("a=b")).await.status, 415);
+    assert_eq!(
+        cancel(server.request("POST", &path).header("content-type", "application/x-www-form-urlencoded").body("a=b")).await.status,
+        415
+    );
 }

@@ -45,7 +45,10 @@ const ROUTES: &[(&str, &str)] = &[
 const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
 
 fn concrete(path: &str) -> String {
-    path.replace("{id}", "task_0000000000000000").replace("{key}", "system.max_agents").replace("{component}", "database").replace("{slug}", "internal")
+    path.replace("{id}", "task_0000000000000000")
+        .replace("{key}", "system.max_agents")
+        .replace("{component}", "database")
+        .replace("{slug}", "internal")
 }
 
 #[test]
@@ -55,7 +58,9 @@ fn every_route_is_in_the_table() {
         .as_object()
         .unwrap()
         .iter()
-        .map(|(path, item)| (path.clone(), METHODS.iter().filter(|m| item.get(m.to_lowercase()).is_some()).copied().collect::<Vec<_>>().join(" ")))
+        .map(|(path, item)| {
+            (path.clone(), METHODS.iter().filter(|m| item.get(m.to_lowercase()).is_some()).copied().collect::<Vec<_>>().join(" "))
+        })
         .collect();
     assert_eq!(listed, ROUTES.iter().map(|(p, m)| ((*p).to_owned(), (*m).to_owned())).collect::<Vec<_>>());
 }
@@ -65,9 +70,20 @@ async fn foreign_hosts_and_origins_are_refused_everywhere() {
     let server = start().await;
     let everywhere = ROUTES.iter().flat_map(|(p, methods)| methods.split(' ').map(move |m| (concrete(p), m)));
     for (path, method) in everywhere.chain([("/".to_owned(), "GET"), ("/nope".to_owned(), "POST"), ("/api/tasks".to_owned(), "OPTIONS")]) {
-        for (name, value) in [("host", "evil.test"), ("host", "localhost.evil.test:8000"), ("origin", "https://evil.test"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")] {
+        for (name, value) in [
+            ("host", "evil.test"),
+            ("host", "localhost.evil.test:8000"),
+            ("origin", "https://evil.test"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
             let reply = send(server.request(method, &path).header(name, value)).await;
-            assert_eq!((reply.status, reply.code()), (403, if method == "HEAD" { "" } else { "origin-not-allowed" }), "{method} {path} {name}: {value}");
+            assert_eq!(
+                (reply.status, reply.code()),
+                (403, if method == "HEAD" { "" } else { "origin-not-allowed" }),
+                "{method} {path} {name}: {value}"
+            );
             assert_eq!(reply.header("access-control-allow-origin"), "");
         }
     }
@@ -83,7 +99,14 @@ async fn without_or_with_a_wrong_key_only_the_probes_answer() {
         for method in methods.split(' ') {
             let probe = matches!(*path, "/livez" | "/readyz");
             let path = concrete(path);
-            for header in [None, Some(("authorization", "Bearer wrong")), Some(("authorization", "Bearer ")), Some(("authorization", "Basic bWFvcw==")), Some(("x-api-key", "wrong")), Some(("x-api-key", ""))] {
+            for header in [
+                None,
+                Some(("authorization", "Bearer wrong")),
+                Some(("authorization", "Bearer ")),
+                Some(("authorization", "Basic bWFvcw==")),
+                Some(("x-api-key", "wrong")),
+                Some(("x-api-key", "")),
+            ] {
                 let request = server.request(method, &path);
                 let reply = send(match header {
                     Some((n, v)) => request.header(n, v),
@@ -93,7 +116,11 @@ async fn without_or_with_a_wrong_key_only_the_probes_answer() {
                 if probe {
                     assert_eq!(reply.status, 200, "{path}");
                 } else {
-                    assert_eq!((reply.status, reply.code(), reply.header("www-authenticate")), (401, "unauthorized", "Bearer realm=\"maos\""), "{method} {path}");
+                    assert_eq!(
+                        (reply.status, reply.code(), reply.header("www-authenticate")),
+                        (401, "unauthorized", "Bearer realm=\"maos\""),
+                        "{method} {path}"
+                    );
                 }
             }
         }
@@ -124,7 +151,10 @@ async fn methods_that_are_not_there_answer_405_with_allow() {
             assert_eq!((head.status, head.header("content-type")), (get.status, get.header("content-type")), "HEAD {path}");
         }
     }
-    assert_eq!(send(server.request("POST", "/api/tasks/task_0000000000000000").header("x-http-method-override", "PATCH")).await.status, 405);
+    assert_eq!(
+        send(server.request("POST", "/api/tasks/task_0000000000000000").header("x-http-method-override", "PATCH")).await.status,
+        405
+    );
 }
 
 #[tokio::test]
@@ -133,7 +163,15 @@ async fn beyond_loopback_a_key_is_required() {
     use maos_server::{LogBuffer, ServeError, ServeOptions, config::FixedConfig, serve};
     use std::sync::Arc;
     let view = maos_api::system::ConfigView { object: "config".into(), path: None, revision: "c".into(), entries: vec![] };
-    let listen = async |options: ServeOptions| serve(ServeOptions { api_port: 0, dashboard_port: 0, ..options }, Arc::new(Fake::new()), Arc::new(FixedConfig(view.clone())), LogBuffer::default()).await;
+    let listen = async |options: ServeOptions| {
+        serve(
+            ServeOptions { api_port: 0, dashboard_port: 0, ..options },
+            Arc::new(Fake::new()),
+            Arc::new(FixedConfig(view.clone())),
+            LogBuffer::default(),
+        )
+        .await
+    };
     let open = ServeOptions { host: "0.0.0.0".into(), ..ServeOptions::default() };
     assert!(matches!(listen(open.clone()).await, Err(ServeError::NoAuth { .. })));
     assert!(matches!(listen(ServeOptions { host: "nope".into(), ..open.clone() }).await, Err(ServeError::BadHost { .. })));
@@ -158,7 +196,9 @@ async fn both_ports_serve_the_api_on_both_loopback_addresses_and_a_taken_port_is
     let taken = server.handle.api_addresses[0].port();
     let view = maos_api::system::ConfigView { object: "config".into(), path: None, revision: "c".into(), entries: vec![] };
     let options = ServeOptions { api_port: taken, dashboard_port: 0, ..ServeOptions::default() };
-    let error = serve(options, server.fake.clone(), std::sync::Arc::new(maos_server::config::FixedConfig(view)), LogBuffer::default()).await.unwrap_err();
+    let error = serve(options, server.fake.clone(), std::sync::Arc::new(maos_server::config::FixedConfig(view)), LogBuffer::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, ServeError::PortInUse { port, key: "api.port", .. } if port == taken));
     assert_eq!(error.hint(), format!("maos start --api-port {}", taken + 1));
 }

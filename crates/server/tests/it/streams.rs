@@ -114,7 +114,9 @@ async fn random_cuts_lose_and_double_nothing() {
 async fn frames(mut response: reqwest::Response, enough: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
     while !enough(&text) {
-        let Some(chunk) = tokio::time::timeout(Duration::from_secs(30), response.chunk()).await.expect("bytes in time").unwrap() else { break };
+        let Some(chunk) = tokio::time::timeout(Duration::from_secs(30), response.chunk()).await.expect("bytes in time").unwrap() else {
+            break;
+        };
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     text
@@ -130,7 +132,9 @@ async fn headers_first_bytes_and_frames() {
     assert_eq!((header("cache-control"), header("x-accel-buffering")), ("no-cache, no-transform".to_owned(), "no".to_owned()));
     let emitted = server.fake.emit(&id, EventType::TaskStarted);
     let text = frames(response, |t| t.contains("task.started")).await;
-    let want = format!("retry: 2000\n: maos\n\nid: {emitted}\nevent: task.started\ndata: {{\"seq\":{emitted},\"type\":\"task.started\",\"time\":\"1970-01-01T00:00:00.001Z\",\"task_id\":\"{id}\",\"agent_id\":null,\"data\":{{\"n\":1}}}}\n\n");
+    let want = format!(
+        "retry: 2000\n: maos\n\nid: {emitted}\nevent: task.started\ndata: {{\"seq\":{emitted},\"type\":\"task.started\",\"time\":\"1970-01-01T00:00:00.001Z\",\"task_id\":\"{id}\",\"agent_id\":null,\"data\":{{\"n\":1}}}}\n\n"
+    );
     assert_eq!(text, want);
 }
 
@@ -150,7 +154,9 @@ async fn a_reader_that_falls_far_behind_still_gets_everything() {
 async fn filters_resync_retries_and_the_end() {
     let server = start().await;
     let (id, other) = (server.fake.add(0), server.fake.add(1));
-    for (task, kind) in [(&id, EventType::TaskStarted), (&other, EventType::TaskStarted), (&id, EventType::StepFailed), (&id, EventType::TaskFailed)] {
+    for (task, kind) in
+        [(&id, EventType::TaskStarted), (&other, EventType::TaskStarted), (&id, EventType::StepFailed), (&id, EventType::TaskFailed)]
+    {
         server.fake.emit(task, kind);
     }
     // Ended: replay, then `end`.
@@ -184,7 +190,15 @@ async fn a_stopping_server_says_so_and_closes() {
 }
 
 fn line(level: LogLevel, message: &str) -> LogEntry {
-    LogEntry { time: Time::from_millis(1), level, component: "test".into(), message: message.into(), task_id: None, agent_id: None, fields: std::collections::BTreeMap::new() }
+    LogEntry {
+        time: Time::from_millis(1),
+        level,
+        component: "test".into(),
+        message: message.into(),
+        task_id: None,
+        agent_id: None,
+        fields: std::collections::BTreeMap::new(),
+    }
 }
 
 #[tokio::test]

@@ -16,9 +16,38 @@ async fn the_guides_sample() {
     assert!(made.header("etag").starts_with("\"r0."));
     assert_eq!(made.body["links"]["dashboard"], format!("{}/tasks/{id}", server.handle.dashboard_url));
     let keys = [
-        "agent_type", "agents", "attempt", "batch_id", "blocked_by", "consensus_threshold", "constraints", "context", "cost", "created_at", "depends_on", "description", "duration_ms", "error",
-        "finished_at", "labels", "links", "max_agents", "max_cost", "object", "parent_id", "priority", "progress", "require_consensus", "revision", "started_at", "status", "task_id", "template",
-        "timeout", "type", "usage",
+        "agent_type",
+        "agents",
+        "attempt",
+        "batch_id",
+        "blocked_by",
+        "consensus_threshold",
+        "constraints",
+        "context",
+        "cost",
+        "created_at",
+        "depends_on",
+        "description",
+        "duration_ms",
+        "error",
+        "finished_at",
+        "labels",
+        "links",
+        "max_agents",
+        "max_cost",
+        "object",
+        "parent_id",
+        "priority",
+        "progress",
+        "require_consensus",
+        "revision",
+        "started_at",
+        "status",
+        "task_id",
+        "template",
+        "timeout",
+        "type",
+        "usage",
     ];
     let mut got: Vec<&String> = made.body.as_object().unwrap().keys().collect();
     got.sort();
@@ -77,7 +106,12 @@ async fn etags_and_preconditions() {
     assert_eq!(changed.status, 200, "progress is part of what is shown");
     let patch = |tag: &str| send(server.request("PATCH", &path).header("if-match", tag).json(&json!({"priority": "LOW", "timeout": "2h"})));
     let done = patch(&tag).await;
-    assert_eq!((done.status, done.body["timeout"].as_u64(), done.body["priority"].as_str()), (200, Some(7200), Some("LOW")), "{}", done.body);
+    assert_eq!(
+        (done.status, done.body["timeout"].as_u64(), done.body["priority"].as_str()),
+        (200, Some(7200), Some("LOW")),
+        "{}",
+        done.body
+    );
     assert_eq!(patch(&tag).await.status, 412);
     assert_eq!(patch("\"r1\"").await.status, 200);
     assert_eq!(patch("*").await.status, 200);
@@ -128,7 +162,9 @@ async fn actions_answer_202_then_200_and_409_in_the_wrong_state() {
     let server = start().await;
     let id = server.fake.add(0);
     let act = async |action: &str| send(server.request("POST", &format!("/api/tasks/{id}/{action}"))).await.status;
-    for (action, status) in [("retry", 409), ("pause", 202), ("pause", 200), ("resume", 202), ("cancel", 202), ("cancel", 200), ("pause", 409), ("retry", 202)] {
+    for (action, status) in
+        [("retry", 409), ("pause", 202), ("pause", 200), ("resume", 202), ("cancel", 202), ("cancel", 200), ("pause", 409), ("retry", 202)]
+    {
         assert_eq!(act(action).await, status, "{action}");
     }
     let shown: Task = server.client().task(&id).await.unwrap();
