@@ -32,14 +32,16 @@ pub struct Agent {
     pub last_activity_at: Option<Time>,
     /// When it was made.
     pub created_at: Option<Time>,
-    /// Steps it was given: in this task, or since the server started.
-    pub steps: u64,
-    /// Model calls it made in this task; null in the list of all agents.
-    pub calls: Option<u64>,
-    /// Tokens it used in this task; null in the list of all agents.
-    pub usage: Option<Tokens>,
-    /// What it cost in this task; null in the list of all agents.
-    pub cost: Option<Cost>,
+    /// Steps it completed.
+    pub steps_completed: u64,
+    /// Steps it gave up.
+    pub steps_failed: u64,
+    /// Model calls it made.
+    pub calls: u64,
+    /// Tokens it used.
+    pub usage: Tokens,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 /// A type of agent.

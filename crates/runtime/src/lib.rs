@@ -22,16 +22,11 @@ pub use bus::{Hint, Live};
 pub use error::{Result, RuntimeError};
 pub use options::Options;
 pub use status::{AgentView, ModelView, NodeStatus, Readiness};
-pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
+pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
 
-/// What callers of the runtime name in its answers and questions.
-pub use maos_llm::{Checked, Part, Price};
-pub use maos_store::{Cursor, EventRow, Filter, Idempotency, Page, SortBy, StoreError};
-
-use maos_engine::ids::{Place, TaskId};
 use maos_engine::pool::Pool;
 use maos_llm::Models;
-use maos_store::{ConnectOptions, DataDirLock, PAGE_ROWS_MAX, Store};
+use maos_store::{ConnectOptions, DataDirLock, PAGE_ROWS_MAX, Store, StoreError};
 use node::Node;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -131,14 +126,14 @@ impl Runtime {
         self.node.bus.live()
     }
 
-    /// The text of the model call in flight at a place, as far as it has come.
-    pub fn live_text(&self, task: &TaskId, place: &Place) -> Option<String> {
-        self.node.bus.text(task, place)
-    }
-
     /// The store's documents, for what lives beside tasks (idempotency keys of other requests, later templates and batches).
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.node.store)
+    }
+
+    /// The node is being stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.node.draining.load(Ordering::Relaxed)
     }
 
     /// Ends when the node begins to stop.

@@ -40,7 +40,7 @@ pub struct ModelView {
     pub note: Option<String>,
     /// Where requests go.
     pub base_url: Option<String>,
-    /// What it costs now; `None` if that is not known.
+    /// What it costs; `None` if nobody knows.
     pub price: Option<maos_llm::Price>,
     /// Since when it is retired, in words.
     pub retired: Option<String>,

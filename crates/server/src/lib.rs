@@ -24,11 +24,10 @@ mod stream;
 mod tasks;
 mod validate;
 mod views;
-mod wire;
+pub mod wire;
 
 pub use app::BuildInfo;
 pub use auth::AuthOptions;
 pub use doc::openapi;
 pub use logs::LogBuffer;
 pub use serve::{ServeError, ServeOptions, ServerHandle, serve};
-pub use wire::RuntimeBackend;

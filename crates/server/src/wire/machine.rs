@@ -1,309 +1,273 @@
-//! The machine over the runtime: agents, models, status, health, figures.
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
-
+//! What the node tells about itself: agents, models, health, figures.
 use async_trait::async_trait;
+use maos_api::Problem;
 use maos_api::agents::{Agent, AgentType};
+use maos_api::problem::ProblemCode;
 use maos_api::query::AgentQuery;
 use maos_api::system::{Health, HealthCheck, ModelInfo, Prices, ProviderInfo, Status};
-use maos_api::words::{HealthStatus, ModelStatus};
-use maos_api::{AgentStatus, Money, Problem, ProblemCode, TaskStatus};
-use maos_engine::task::Task as State;
-use maos_runtime::{AgentView, ModelView, Readiness, Runtime};
+use maos_api::words::{AgentStatus, HealthStatus, ModelStatus, TaskStatus};
+use maos_runtime::{ModelView, RuntimeError};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::analysis::usage_by_agent;
-use super::fault::store;
-use super::task::agent_status_of;
-use super::{RuntimeBackend, money, time};
-use crate::backend::{Feed, Machine, Reply};
+use super::problems::problem;
+use super::{Wire, convert};
+use crate::backend::{Machine, Reply};
 
-/// Longest check of a provider, in seconds.
+/// Longest check of the providers, in seconds.
 const PROVIDER_CHECK_SECONDS: u64 = 10;
 
-fn agent(view: &AgentView, runtime: &Runtime, models: &[ModelView]) -> Agent {
-    let definition = runtime.definitions().into_iter().find(|d| d.name == view.kind.as_str());
-    Agent {
-        object: "agent".into(),
-        agent_id: view.id.to_string(),
-        agent_type: view.kind.to_string(),
-        status: agent_status_of(view.status),
-        capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
-        model: models.iter().find(|m| m.agent_type == view.kind.as_str()).map(|m| m.model.clone()),
-        task_id: view.at.as_ref().map(|(task, _)| task.to_string()),
-        step_id: view.at.as_ref().and_then(|(_, place)| place.step()).map(ToString::to_string),
-        activity: None,
-        last_activity_at: Some(time(view.changed)),
-        created_at: Some(time(view.since)),
-        steps: view.served,
-        calls: None,
-        usage: None,
-        cost: None,
-    }
-}
-
-/// Agents that work or worked on a task, with what they used in it.
-pub(super) fn task_agents(runtime: &Runtime, state: &State) -> Vec<Agent> {
-    let (models, pool, sums) = (runtime.models(), runtime.agents(), usage_by_agent(state));
-    let at_work: BTreeMap<String, _> = state.at_work(usize::MAX).into_iter().map(|a| (a.agent.to_string(), a)).collect();
-    let mut out: BTreeMap<String, Agent> = BTreeMap::new();
-    for (place, run) in &state.runs {
-        let Some(id) = &run.agent else { continue };
-        let entry = out.entry(id.to_string()).or_insert_with(|| {
-            let known = pool.iter().find(|v| v.id == *id).map(|v| agent(v, runtime, &models));
-            let mut agent = known.unwrap_or_else(|| gone(id.as_str(), run.kind.as_str()));
-            (agent.steps, agent.task_id) = (0, Some(state.id.to_string()));
-            agent
-        });
-        entry.steps += 1;
-        if entry.step_id.is_none() {
-            entry.step_id = place.step().map(ToString::to_string);
+impl Wire {
+    /// An agent that is idle and has done nothing yet.
+    pub(super) fn agent_row(&self, id: &str, kind: &str) -> Agent {
+        let definition = self.runtime.definitions().into_iter().find(|d| d.name == kind);
+        Agent {
+            object: "agent".into(),
+            agent_id: id.to_owned(),
+            agent_type: kind.to_owned(),
+            status: AgentStatus::Idle,
+            capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
+            model: self.runtime.models().into_iter().find(|m| m.agent_type == kind).map(|m| m.model),
+            task_id: None,
+            step_id: None,
+            activity: None,
+            last_activity_at: None,
+            created_at: None,
+            steps_completed: 0,
+            steps_failed: 0,
+            calls: 0,
+            usage: maos_api::tasks::Tokens::default(),
+            cost: convert::cost(Some(maos_engine::money::Money::ZERO)),
         }
     }
-    for (id, agent) in &mut out {
-        let sum = sums.get(id).cloned().unwrap_or_default();
-        (agent.calls, agent.usage, agent.cost) = (Some(sum.calls), Some(sum.wire_usage()), Some(sum.wire_cost()));
-        if let Some(work) = at_work.get(id) {
-            (agent.activity, agent.last_activity_at) = (Some(work.activity.clone()), Some(time(work.since)));
-        }
-    }
-    out.into_values().collect()
-}
 
-/// An agent of an earlier run of the server.
-fn gone(id: &str, kind: &str) -> Agent {
-    Agent {
-        object: "agent".into(),
-        agent_id: id.into(),
-        agent_type: kind.into(),
-        status: AgentStatus::Terminated,
-        capabilities: vec![],
-        model: None,
-        task_id: None,
-        step_id: None,
-        activity: None,
-        last_activity_at: None,
-        created_at: None,
-        steps: 0,
-        calls: None,
-        usage: None,
-        cost: None,
-    }
-}
-
-fn check(component: &str, status: HealthStatus, detail: impl Into<String>, fix: Option<&str>) -> HealthCheck {
-    HealthCheck { component: component.into(), status, latency_ms: None, detail: detail.into(), fix: fix.map(str::to_owned) }
-}
-
-/// How to get a provider of models.
-const NO_PROVIDER_FIX: &str = "maos config set claude.api_key, or maos config set openai.base_url URL, or maos model pull";
-
-impl RuntimeBackend {
-    /// What can be said without asking anyone outside.
-    async fn quick_checks(&self) -> Vec<HealthCheck> {
-        let begun = Instant::now();
-        let Readiness { store, models, disk } = self.runtime.readiness().await;
-        let mut database = match store {
-            Ok(()) => check("database", HealthStatus::Ok, self.storage.clone(), None),
-            Err(why) => check("database", HealthStatus::Fail, why, Some("maos logs --level ERROR")),
+    async fn checks(&self) -> Vec<HealthCheck> {
+        let begun = std::time::Instant::now();
+        let ready = self.runtime.readiness().await;
+        let store_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let check = |component: &str, result: Result<String, String>, bad: HealthStatus, fix: Option<String>, latency_ms: Option<f64>| {
+            let (status, detail, fix) = match result {
+                Ok(detail) => (HealthStatus::Ok, detail, None),
+                Err(detail) => (bad, detail, fix),
+            };
+            HealthCheck { component: component.into(), status, latency_ms, detail, fix }
         };
-        database.latency_ms = Some((begun.elapsed().as_secs_f64() * 1e4).round() / 10.0);
-        let storage = if disk {
-            check("storage", HealthStatus::Ok, "there is room", None)
-        } else {
-            check("storage", HealthStatus::Fail, "the disk is full; work is held and resumes by itself", Some("free some space"))
+        let status = self.runtime.status().await.ok();
+        let mut out = vec![check(
+            "database",
+            ready.store.map(|()| "SQLite, write-ahead log, synced at each commit".into()),
+            HealthStatus::Fail,
+            Some("maos logs --level ERROR".into()),
+            Some(store_ms),
+        )];
+        let quarantined: Vec<String> = status.iter().flat_map(|s| s.quarantined.iter().map(|(id, why)| format!("{id}: {why}"))).collect();
+        let storage = match (ready.disk, quarantined.is_empty()) {
+            (false, _) => Err("the disk is full; work pauses and goes on by itself".into()),
+            (true, false) => Err(format!("put aside: {}", quarantined.join("; "))),
+            (true, true) => Ok("room on the disk, no damaged journal seen".into()),
         };
-        let provider = match models {
-            Ok(()) => check("provider", HealthStatus::Ok, self.provider().note.unwrap_or_else(|| "configured".into()), None),
-            Err(why) => check("provider", HealthStatus::Degraded, format!("tasks cannot run: {why}"), Some(NO_PROVIDER_FIX)),
-        };
-        let mut out = vec![database, check("bus", HealthStatus::Ok, "in-process", None), storage, provider];
-        if let Ok(status) = self.runtime.status().await {
+        out.push(check("storage", storage, HealthStatus::Degraded, Some("df -h ~/.maos".into()), None));
+        out.push(check("bus", Ok("in-process".into()), HealthStatus::Fail, None, None));
+        if let Some(s) = &status {
             out.push(check(
                 "agents",
-                HealthStatus::Ok,
-                format!("{} of {} at work, {} waiting", status.agents_busy, status.agents_max, status.waiting),
+                Ok(format!("{} of {} at work, {} waiting for one", s.agents_busy, s.agents_max, s.waiting)),
+                HealthStatus::Fail,
+                None,
                 None,
             ));
-            if let Some((task, why)) = status.quarantined.first_key_value() {
-                let detail = format!("{} tasks are put aside; {task}: {why}", status.quarantined.len());
-                out.push(check("journal", HealthStatus::Degraded, detail, Some("maos logs --level ERROR")));
-            }
         }
+        out.push(check(
+            "models",
+            ready.models.map(|()| self.models_line()),
+            HealthStatus::Degraded,
+            Some("maos config set claude.api_key, or maos model pull qwen2.5-coder-1.5b".into()),
+            None,
+        ));
         out
     }
 
-    /// Asks each provider something that costs nothing.
+    fn models_line(&self) -> String {
+        let mut names: Vec<String> = self.runtime.models().into_iter().map(|m| format!("{}/{}", m.provider, m.model)).collect();
+        names.dedup();
+        names.join(", ")
+    }
+
     async fn provider_checks(&self) -> Vec<HealthCheck> {
         let limit = Duration::from_secs(PROVIDER_CHECK_SECONDS);
-        let Ok(checks) = tokio::time::timeout(limit, self.runtime.check_models()).await else {
+        let Ok(answers) = tokio::time::timeout(limit, self.runtime.check_models()).await else {
             let detail = format!("no answer in {PROVIDER_CHECK_SECONDS} s");
-            return vec![check("provider", HealthStatus::Fail, detail, Some("maos logs --level WARNING"))];
+            let fix = Some("maos logs --level WARNING".into());
+            return vec![HealthCheck { component: "provider".into(), status: HealthStatus::Fail, latency_ms: None, detail, fix }];
         };
-        let one = |(name, result): (String, Result<_, maos_engine::message::CallError>)| match result {
-            Ok(checked) => {
-                let checked: maos_runtime::Checked = checked;
-                let mut ok = check(&name, HealthStatus::Ok, format!("HTTP {}", checked.status), None);
-                ok.latency_ms = Some(f64::from(u32::try_from(checked.latency_ms).unwrap_or(u32::MAX)));
-                ok
-            }
-            Err(e) => check(&name, HealthStatus::Fail, e.message, Some("maos config show")),
-        };
-        checks.into_iter().map(one).collect()
-    }
-
-    fn provider(&self) -> ProviderInfo {
-        let models = self.runtime.models();
-        let ready = self.runtime.models_ready();
-        let chosen = models.iter().find(|m| m.agent_type == "coordinator").or(models.first());
-        ProviderInfo {
-            name: chosen.map(|m| m.provider.to_owned()),
-            model: chosen.map(|m| m.model.clone()),
-            ready: ready.is_ok(),
-            note: match ready {
-                Ok(()) => chosen.and_then(|m| m.note.clone()),
-                Err(e) => Some(e.to_string()),
-            },
+        let mut out = vec![];
+        for (provider, result) in answers {
+            out.push(match result {
+                Ok(checked) => HealthCheck {
+                    component: provider,
+                    status: HealthStatus::Ok,
+                    #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+                    latency_ms: Some(checked.latency_ms as f64),
+                    detail: format!("HTTP {}, {} models listed", checked.status, checked.models.len()),
+                    fix: None,
+                },
+                Err(error) => HealthCheck {
+                    component: provider.clone(),
+                    status: HealthStatus::Fail,
+                    latency_ms: None,
+                    detail: error.message,
+                    fix: Some(format!("maos config show | grep {provider}")),
+                },
+            });
         }
-    }
-}
-
-fn prices(price: &maos_runtime::Price) -> Prices {
-    let nanos = Money::from_nanos;
-    Prices {
-        input: nanos(price.rates.input),
-        output: nanos(price.rates.output),
-        cache_read: nanos(price.rates.cache_read),
-        cache_write_5m: nanos(price.rates.cache_write_5m),
-        cache_write_1h: nanos(price.rates.cache_write_1h),
-        price_table: price.effective_from.to_string(),
+        out
     }
 }
 
 #[async_trait]
-impl Machine for RuntimeBackend {
+impl Machine for Wire {
     async fn agents(&self, query: &AgentQuery) -> Reply<Vec<Agent>> {
-        let models = self.runtime.models();
-        let mut agents: Vec<Agent> = self.runtime.agents().iter().map(|v| agent(v, &self.runtime, &models)).collect();
-        agents.retain(|a| {
-            (query.status.is_empty() || query.status.contains(&a.status)) && (query.types.is_empty() || query.types.contains(&a.agent_type))
-        });
-        let tasks: BTreeSet<String> = agents.iter().filter_map(|a| a.task_id.clone()).collect();
-        for task in tasks {
-            // An agent may have moved on since; then it simply has no activity here.
-            let Ok(state) = self.runtime.view(&task).await else { continue };
-            for work in state.at_work(usize::MAX) {
-                if let Some(a) = agents.iter_mut().find(|a| a.agent_id == work.agent.as_str()) {
-                    (a.activity, a.last_activity_at) = (Some(work.activity), Some(time(work.since)));
-                }
+        let mut out = vec![];
+        for view in self.runtime.agents() {
+            let mut row = self.agent_row(view.id.as_str(), view.kind.as_str());
+            row.status = convert::agent_status(view.status);
+            row.created_at = Some(convert::time(view.since));
+            row.last_activity_at = Some(convert::time(view.changed));
+            row.steps_completed = view.served - u64::from(view.at.is_some()).min(view.served);
+            if let Some((task, place)) = &view.at {
+                row.task_id = Some(task.to_string());
+                row.step_id = place.step().map(ToString::to_string);
+                let task = self.runtime.view(task.as_str()).await.ok();
+                row.activity = task.and_then(|t| t.at_work(usize::MAX).into_iter().find(|a| a.place == *place)).map(|a| a.activity);
+            }
+            let fits = (query.status.is_empty() || query.status.contains(&row.status))
+                && (query.types.is_empty() || query.types.contains(&row.agent_type));
+            if fits {
+                out.push(row);
             }
         }
-        Ok(agents)
+        Ok(out)
     }
 
     async fn agent(&self, id: &str) -> Reply<Agent> {
         let all = self.agents(&AgentQuery::default()).await?;
-        let shown: String = id.chars().filter(|c| !c.is_control()).take(64).collect();
-        let unknown = || Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{shown}'."));
-        all.into_iter().find(|a| a.agent_id == id).ok_or_else(|| unknown().into())
+        all.into_iter()
+            .find(|a| a.agent_id == id)
+            .ok_or_else(|| Box::new(Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{id}'."))))
     }
 
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
         let models = self.runtime.models();
-        let one = |d: maos_runtime::Definition| {
-            let model = models.iter().find(|m| m.agent_type == d.name);
-            // A small local model is offered no tools: see the runtime's tool box.
-            let tools = if model.is_some_and(|m| m.provider == "local") { &[][..] } else { &maos_engine::share::TOOLS[..] };
-            AgentType {
-                object: "agent_type".into(),
-                name: d.name,
-                description: d.description,
-                capabilities: d.capabilities,
-                tools: tools.iter().map(|t| (*t).to_owned()).collect(),
-                model: model.map(|m| m.model.clone()),
-                built_in: true,
-            }
+        let tools: Vec<String> = maos_engine::share::TOOLS.iter().map(|t| (*t).to_owned()).collect();
+        let row = |d: maos_runtime::Definition| AgentType {
+            object: "agent_type".into(),
+            model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
+            name: d.name,
+            description: d.description,
+            capabilities: d.capabilities,
+            tools: tools.clone(),
+            built_in: true,
         };
-        Ok(self.runtime.definitions().into_iter().map(one).collect())
+        Ok(self.runtime.definitions().into_iter().map(row).collect())
     }
 
     async fn status(&self) -> Reply<Status> {
-        let node = self.runtime.status().await.map_err(store)?;
+        let s = self.runtime.status().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        let spent = self.runtime.spent_today().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        let model = self.runtime.models().into_iter().find(|m| m.agent_type == "coordinator");
+        let ready = self.runtime.models_ready();
         let all = |words: &[&str]| words.iter().map(|w| ((*w).to_owned(), 0)).collect::<BTreeMap<String, u64>>();
         let (mut tasks, mut agents) = (all(TaskStatus::WORDS), all(AgentStatus::WORDS));
-        tasks.extend(node.tasks);
-        for view in self.runtime.agents() {
-            *agents.entry(view.status.to_string()).or_default() += 1;
+        tasks.extend(s.tasks);
+        for a in self.runtime.agents() {
+            *agents.entry(a.status.to_string()).or_default() += 1;
         }
         Ok(Status {
             object: "status".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            draining: node.draining,
-            started_at: time(node.started),
-            uptime_ms: maos_runtime::clock::now().since_ms(node.started),
-            components: self.quick_checks().await,
+            draining: s.draining,
+            started_at: convert::time(s.started),
+            uptime_ms: maos_runtime::clock::now().since_ms(s.started),
+            components: self.checks().await,
             tasks,
             agents,
-            agents_max: u64::from(node.agents_max),
-            spent_today: Some(money(self.runtime.spent_today().await.map_err(store)?)),
-            budget_daily: node.daily.map(|(_, limit)| money(limit)),
-            provider: self.provider(),
-            storage: self.storage.clone(),
+            agents_max: u64::from(s.agents_max),
+            spent_today: Some(convert::money(spent)),
+            budget_daily: s.daily.map(|(_, limit)| convert::money(limit)),
+            provider: ProviderInfo {
+                name: model.as_ref().map(|m| m.provider.to_owned()),
+                model: model.as_ref().map(|m| m.model.clone()),
+                ready: ready.is_ok(),
+                note: ready.err().map(|e| e.to_string()).or_else(|| model.and_then(|m| m.note)),
+            },
+            storage: "sqlite".into(),
             bus: "in-process".into(),
-            event_seq: self.last_seq().await?,
+            event_seq: self.runtime.last_gseq().await.map_err(problem)?,
         })
     }
 
     async fn health(&self, component: Option<&str>) -> Reply<Option<Health>> {
-        let mut checks = self.quick_checks().await;
-        // Only asked when wanted: it goes over the network.
-        if component.is_none_or(|c| !checks.iter().any(|k| k.component == c) || c == "provider") {
+        let mut checks = self.checks().await;
+        // Asked only when wanted: it goes over the network.
+        if component.is_none_or(|name| checks.iter().all(|c| c.component != name)) {
             checks.extend(self.provider_checks().await);
         }
-        if let Some(wanted) = component {
-            checks.retain(|c| c.component == wanted);
+        if let Some(name) = component {
+            checks.retain(|c| c.component == name);
+            if checks.is_empty() {
+                return Ok(None);
+            }
         }
-        let worst = checks.iter().map(|c| c.status).max();
-        Ok(worst.map(|status| Health { object: "health".into(), status, checks }))
+        let worst = checks.iter().map(|c| c.status).max().unwrap_or(HealthStatus::Ok);
+        Ok(Some(Health { object: "health".into(), status: worst, checks }))
     }
 
     async fn models(&self) -> Reply<Vec<ModelInfo>> {
-        let mut out: Vec<ModelInfo> = Vec::new();
+        let mut out: Vec<ModelInfo> = vec![];
         for m in self.runtime.models() {
-            if let Some(known) = out.iter_mut().find(|i| i.id == m.model && i.provider == m.provider) {
-                known.used_by.push(m.agent_type);
-                continue;
+            match out.iter_mut().find(|i| i.id == m.model && i.provider == m.provider) {
+                Some(info) => info.used_by.push(m.agent_type),
+                None => out.push(model_info(m)),
             }
-            let status = match (&m.retired, &m.price) {
-                (Some(_), _) => ModelStatus::Retired,
-                (None, Some(_)) => ModelStatus::Active,
-                (None, None) => ModelStatus::Unknown,
-            };
-            out.push(ModelInfo {
-                object: "model".into(),
-                id: m.model,
-                provider: m.provider.into(),
-                status,
-                replacement: m.replacement,
-                prices: m.price.as_ref().map(prices),
-                used_by: vec![m.agent_type],
-            });
         }
         Ok(out)
     }
 
     async fn ready(&self) -> Reply<()> {
-        match self.runtime.readiness().await.store {
-            Ok(()) => Ok(()),
-            Err(why) => {
-                tracing::warn!(component = "database", "not ready: {why}");
-                Err(Problem::new(ProblemCode::NotReady, "The database does not answer.").into())
-            }
+        if self.runtime.is_stopping() {
+            return Err(Box::new(Problem::new(ProblemCode::ShuttingDown, "The server is stopping.")));
         }
+        let ready = self.runtime.readiness().await;
+        ready.store.map_err(|why| Box::new(Problem::new(ProblemCode::NotReady, why)))
     }
 
     async fn metrics(&self) -> Reply<String> {
-        let text = self.runtime.metrics().await.map_err(store)?;
-        Ok(text.strip_suffix("# EOF\n").unwrap_or(&text).to_owned())
+        let text = self.runtime.metrics().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        Ok(text.trim_end().trim_end_matches("# EOF").to_owned())
+    }
+}
+
+fn model_info(m: ModelView) -> ModelInfo {
+    let price = |n: i64| maos_api::money::Money::from_nanos(n);
+    ModelInfo {
+        object: "model".into(),
+        id: m.model,
+        provider: m.provider.to_owned(),
+        status: match (&m.retired, m.price.is_some()) {
+            (Some(_), _) => ModelStatus::Retired,
+            (None, true) => ModelStatus::Active,
+            (None, false) => ModelStatus::Unknown,
+        },
+        replacement: m.replacement,
+        prices: m.price.map(|p| Prices {
+            input: price(p.rates.input),
+            output: price(p.rates.output),
+            cache_read: price(p.rates.cache_read),
+            cache_write_5m: price(p.rates.cache_write_5m),
+            cache_write_1h: price(p.rates.cache_write_1h),
+            price_table: p.effective_from.to_string(),
+        }),
+        used_by: vec![m.agent_type],
     }
 }
