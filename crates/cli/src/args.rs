@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Config(commands::config::ConfigArgs),
     /// Show the server's log
     Logs(commands::logs::LogsArgs),
+    /// Print the OpenAPI document of the REST API
+    Openapi,
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
     /// Show the version

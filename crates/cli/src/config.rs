@@ -268,6 +268,30 @@ impl Config {
         self.get(name).value == Some(Value::Bool(true))
     }
 
+    /// Several texts; none when not set.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        match &self.get(name).value {
+            Some(Value::List(items)) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self, name: &str) -> Option<u64> {
+        match self.get(name).value {
+            Some(Value::Size(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// An amount in nano-USD.
+    pub(crate) fn money(&self, name: &str) -> Option<i64> {
+        match self.get(name).value {
+            Some(Value::Money(nano)) => Some(nano),
+            _ => None,
+        }
+    }
+
     /// A length of time.
     pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
         match self.get(name).value {

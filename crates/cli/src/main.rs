@@ -130,6 +130,7 @@ fn run(app: &App, command: Option<Command>) -> Outcome {
         Some(Command::Version) => commands::version::run(app),
         Some(Command::Config(args)) => commands::config::run(app, args.command),
         Some(Command::Logs(args)) => commands::logs::run(app, &args),
+        Some(Command::Openapi) => commands::openapi::run(app),
         Some(Command::Completions(args)) => commands::completions::run(app, &args),
         Some(Command::Help(args)) => commands::help::run(app, &args),
     }

@@ -214,28 +214,10 @@ mod tests {
     #[test]
     fn every_key_can_be_set_and_unset_in_any_file() {
         for key in schema::KEYS {
-            let value = match key.kind {
-                Kind::Bool => "true",
-                Kind::Int(min, _) => {
-                    if min > 7 {
-                        "777"
-                    } else {
-                        "7"
-                    }
-                }
-                Kind::Fraction(..) => "0.75",
-                Kind::Text | Kind::Path => "some text: with # marks",
-                Kind::Url => "http://h:1/x",
-                Kind::Size => "512MB",
-                Kind::Duration => "1h30m",
-                Kind::Money => "2.5",
-                Kind::Choice(words) => words[0],
-                Kind::List => "a,b",
-                Kind::Pairs => "claude-3.5=claude-4,b=c",
-            };
+            let value = schema::sample(key);
             for start in [FILE, "", "# nothing yet\n", "system:\n  max_agents: 1"] {
-                let once = set_key(start, key.name, value);
-                let again = set_key(&once, key.name, value);
+                let once = set_key(start, key.name, &value);
+                let again = set_key(&once, key.name, &value);
                 let values = |text: &str| {
                     file::read(text, None)
                         .unwrap()

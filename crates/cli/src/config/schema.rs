@@ -192,6 +192,25 @@ pub(crate) fn is_section(path: &str) -> bool {
     })
 }
 
+/// A valid value that differs from the default, for tests over the whole schema.
+#[cfg(test)]
+pub(crate) fn sample(key: &Key) -> String {
+    match key.kind {
+        Kind::Bool => if key.default == Some("true") { "false" } else { "true" }.to_owned(),
+        Kind::Int(min, _) => min.max(7).to_string(),
+        Kind::Fraction(..) => "0.75".to_owned(),
+        Kind::Text => "some text: with # marks".to_owned(),
+        Kind::Url => "http://127.0.0.1:9/x".to_owned(),
+        Kind::Path => "/tmp/x.yml".to_owned(),
+        Kind::Size => "512MB".to_owned(),
+        Kind::Duration => "1h30m".to_owned(),
+        Kind::Money => "2.5".to_owned(),
+        Kind::Choice(words) => (*words.last().expect("a choice has words")).to_owned(),
+        Kind::List => "a,b".to_owned(),
+        Kind::Pairs => "claude-3.5=claude-4,b=c".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

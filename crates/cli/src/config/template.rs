@@ -107,7 +107,7 @@ fn example(key: &Key) -> String {
         (Some(default), Kind::Bool | Kind::Int(..)) => default.to_owned(),
         (Some(default), _) => format!("{default:?}"),
         (None, Kind::Bool) => "true".to_owned(),
-        (None, Kind::Int(..)) => "8".to_owned(),
+        (None, Kind::Int(min, _)) => min.max(8).to_string(),
         (None, Kind::Fraction(..)) => "0.75".to_owned(),
         (None, Kind::Size) => "\"1GB\"".to_owned(),
         (None, Kind::Duration) => "300".to_owned(),

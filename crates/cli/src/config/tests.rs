@@ -1,26 +1,7 @@
 //! The merge, over the whole schema.
 use super::*;
 
-/// A value that differs from the default, for every kind.
-fn sample(key: &Key) -> &'static str {
-    use schema::Kind;
-    match key.kind {
-        Kind::Bool if key.default == Some("true") => "false",
-        Kind::Bool => "true",
-        Kind::Int(min, _) if min <= 7 => "7",
-        Kind::Int(..) => "777",
-        Kind::Fraction(..) => "0.75",
-        Kind::Text => "some-text",
-        Kind::Url => "http://127.0.0.1:9/x",
-        Kind::Path => "/tmp/x.yml",
-        Kind::Size => "512MB",
-        Kind::Duration => "1h30m",
-        Kind::Money => "2.5",
-        Kind::Choice(words) => words.last().expect("a choice has words"),
-        Kind::List => "a,b",
-        Kind::Pairs => "a=b,c=d",
-    }
-}
+use schema::sample;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -84,9 +65,9 @@ fn every_default_is_valid() {
 #[test]
 fn every_key_can_be_set_by_file_variable_and_flag() {
     for key in schema::KEYS {
-        let expected = Some(value::parse(key.kind, sample(key)).unwrap());
+        let expected = Some(value::parse(key.kind, &sample(key)).unwrap());
         let from_file = Fixture::new(&[]);
-        from_file.file("config.yml", &nested(key.name, sample(key)));
+        from_file.file("config.yml", &nested(key.name, &sample(key)));
         let resolved = from_file.load().unwrap().get(key.name).clone();
         assert_eq!(resolved.value, expected, "{} by file", key.name);
         assert!(
@@ -95,7 +76,7 @@ fn every_key_can_be_set_by_file_variable_and_flag() {
             key.name
         );
 
-        let from_env = Fixture::new(&[(key.env_name().as_str(), sample(key))]);
+        let from_env = Fixture::new(&[(key.env_name().as_str(), &sample(key))]);
         let resolved = from_env.load().unwrap().get(key.name).clone();
         assert_eq!(
             (resolved.value, resolved.origin),
@@ -107,7 +88,7 @@ fn every_key_can_be_set_by_file_variable_and_flag() {
         let mut from_flag = Fixture::new(&[]);
         from_flag
             .flags
-            .push((key.name, sample(key).to_owned(), "--set".to_owned()));
+            .push((key.name, sample(key), "--set".to_owned()));
         let resolved = from_flag.load().unwrap().get(key.name).clone();
         assert_eq!(
             (resolved.value, resolved.origin),
