@@ -3,3 +3,5 @@ pub(crate) mod process;
 pub(crate) mod run_file;
 pub(crate) mod serve;
 pub(crate) mod spawn;
+pub(crate) mod config_door;
+pub(crate) mod notify;

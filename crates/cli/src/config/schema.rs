@@ -100,6 +100,30 @@ impl Key {
         name
     }
 
+    /// One word for what it takes, for machine formats.
+    pub(crate) fn kind_word(&self) -> &'static str {
+        match self.kind {
+            Kind::Bool => "boolean",
+            Kind::Int(..) => "integer",
+            Kind::Fraction(..) => "number",
+            Kind::Text => "text",
+            Kind::Url => "url",
+            Kind::Path => "path",
+            Kind::Size => "size",
+            Kind::Duration => "duration",
+            Kind::Money => "money",
+            Kind::Choice(_) => "choice",
+            Kind::List => "list",
+            Kind::Pairs => "pairs",
+        }
+    }
+
+    /// A running server takes a change over only when it is started again.
+    pub(crate) fn needs_restart(&self) -> bool {
+        let section = self.name.split('.').next().unwrap_or_default();
+        matches!(section, "api" | "auth" | "dashboard" | "local" | "logs" | "database" | "redis") || self.name == "system.log_level"
+    }
+
     /// The section (all before the last dot).
     pub(crate) fn section(&self) -> &'static str {
         self.name
