@@ -25,11 +25,7 @@ impl Task {
                 self.park(now, out);
                 self.join(now, out);
             }
-            Status::Blocked
-            | Status::Completed
-            | Status::Failed
-            | Status::Cancelled
-            | Status::TimedOut => {}
+            Status::Blocked | Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => {}
         }
         if self.status == Status::Paused {
             self.park(now, out);
@@ -57,7 +53,7 @@ impl Task {
         let wanting: Vec<Place> = self.wanting.iter().cloned().collect();
         let mut waits = false;
         for place in wanting {
-            if self.status == Status::Paused || self.status.is_terminal() {
+            if ctx.draining || self.status == Status::Paused || self.status.is_terminal() {
                 return;
             }
             // Once a call waits for the budget no other is tried in its stead: a small one must not starve it, and each try costs a quote.
@@ -72,13 +68,7 @@ impl Task {
     }
 
     /// Starts the tool calls a reply asked for; `false` if there are none to wait for.
-    fn start_tools(
-        &mut self,
-        now: Time,
-        place: &Place,
-        ctx: Ctx<'_>,
-        out: &mut Vec<Event>,
-    ) -> bool {
+    fn start_tools(&mut self, now: Time, place: &Place, ctx: Ctx<'_>, out: &mut Vec<Event>) -> bool {
         let Some(run) = self.runs.get(place) else {
             return false;
         };
@@ -86,55 +76,27 @@ impl Task {
         let Some(turn) = run.current().filter(|t| t.paid.is_some()) else {
             return false;
         };
-        let asked: Vec<(String, String)> = turn
-            .calls
-            .iter()
-            .filter(|c| matches!(c.state, CallState::Asked))
-            .map(|c| (c.id.clone(), c.name.clone()))
-            .collect();
+        let asked: Vec<(String, String)> =
+            turn.calls.iter().filter(|c| matches!(c.state, CallState::Asked)).map(|c| (c.id.clone(), c.name.clone())).collect();
         let busy = !turn.settled();
         for (id, name) in asked {
             let effect = EffectId::tool(place.clone(), number, id);
             // A tool that has gone since it was asked for is not guessed at: it counts as not repeatable and fails when performed.
-            let repeat = ctx
-                .tools
-                .repeat(&name)
-                .unwrap_or(crate::event::Repeat::Never);
-            self.emit(
-                now,
-                Event::ToolRequested {
-                    effect,
-                    name,
-                    repeat,
-                },
-                out,
-            );
+            let repeat = ctx.tools.repeat(&name).unwrap_or(crate::event::Repeat::Never);
+            self.emit(now, Event::ToolRequested { effect, name, repeat }, out);
         }
         busy
     }
 
     /// Records the intent to make the next call of a place, if the budget allows.
-    pub(crate) fn request(
-        &mut self,
-        now: Time,
-        place: &Place,
-        not_before: Time,
-        ctx: Ctx<'_>,
-        out: &mut Vec<Event>,
-    ) -> Asked {
+    pub(crate) fn request(&mut self, now: Time, place: &Place, not_before: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) -> Asked {
         let run = &self.runs[place];
         let unpaid = run.current().filter(|t| t.paid.is_none());
         let number = run.turns.len() as u32 + u32::from(unpaid.is_none());
         let attempt = unpaid.map_or(0, |t| t.attempts) + 1;
         let used = number - run.base;
         if used > ctx.limits.turns_max {
-            self.give_up(
-                now,
-                &place.clone(),
-                FailureCode::TurnLimit,
-                format!("no answer after {} turns", ctx.limits.turns_max),
-                out,
-            );
+            self.give_up(now, &place.clone(), FailureCode::TurnLimit, format!("no answer after {} turns", ctx.limits.turns_max), out);
             return Asked::Requested;
         }
         let last = used == ctx.limits.turns_max && *place != Place::Plan;
@@ -161,17 +123,14 @@ impl Task {
     }
 
     /// Why a call of this worst case may not be made now.
-    fn over_budget(
-        &self,
-        reserve: Option<crate::money::Money>,
-        ctx: Ctx<'_>,
-    ) -> Option<(PauseReason, String)> {
+    fn over_budget(&self, reserve: Option<crate::money::Money>, ctx: Ctx<'_>) -> Option<(PauseReason, String)> {
         let id = &self.id;
         let limit = self.spec.max_cost;
         let Some(reserve) = reserve else {
             let text = "a budget is set but the price of the model is not known";
-            return (limit.is_some() || ctx.daily_left.is_some())
-                .then(|| (PauseReason::PriceUnknown, format!("{text}; add it to prices.yml or remove the budget, then: maos task resume {id}")));
+            return (limit.is_some() || ctx.daily_left.is_some()).then(|| {
+                (PauseReason::PriceUnknown, format!("{text}; add it to prices.yml or remove the budget, then: maos task resume {id}"))
+            });
         };
         let committed = self.account.committed();
         if let Some(limit) = limit.filter(|l| committed.plus(reserve) > *l) {
@@ -205,29 +164,10 @@ impl Task {
             let failed: Vec<String> = self
                 .steps()
                 .filter(|(_, r)| r.status == StepStatus::Failed)
-                .map(|(s, r)| {
-                    format!(
-                        "{} ({})",
-                        s.id,
-                        r.error.as_ref().map_or("", |e| e.message.as_str())
-                    )
-                })
+                .map(|(s, r)| format!("{} ({})", s.id, r.error.as_ref().map_or("", |e| e.message.as_str())))
                 .collect();
-            let message = format!(
-                "{} of {steps} steps completed; failed: {}",
-                self.done_steps,
-                failed.join("; ")
-            );
-            self.emit(
-                now,
-                Event::Failed {
-                    error: Failure {
-                        code: FailureCode::StepFailed,
-                        message,
-                    },
-                },
-                out,
-            );
+            let message = format!("{} of {steps} steps completed; failed: {}", self.done_steps, failed.join("; "));
+            self.emit(now, Event::Failed { error: Failure { code: FailureCode::StepFailed, message } }, out);
             return;
         }
         let place = self.sink().cloned().map_or(Place::Synthesis, Place::Step);

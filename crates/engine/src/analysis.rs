@@ -69,10 +69,7 @@ impl Analysis {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds of a task fit a double"
-)]
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a task fit a double")]
 fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 1.0 } else { a as f64 / b as f64 }
 }
@@ -86,12 +83,7 @@ impl Task {
         let mut shares: Vec<Share> = vec![];
         let places = [Place::Plan]
             .into_iter()
-            .chain(
-                self.plan
-                    .iter()
-                    .flat_map(|p| &p.steps)
-                    .map(|s| Place::Step(s.id.clone())),
-            )
+            .chain(self.plan.iter().flat_map(|p| &p.steps).map(|s| Place::Step(s.id.clone())))
             .chain([Place::Synthesis]);
         for place in places {
             if let Some(run) = self.runs.get(&place) {
@@ -132,13 +124,9 @@ impl Task {
             place,
             status: run.status,
             work_ms: 0,
-            seat_wait_ms: run
-                .ready_at
-                .map_or(0, |r| run.started_at.unwrap_or(end).since_ms(r)),
+            seat_wait_ms: run.ready_at.map_or(0, |r| run.started_at.unwrap_or(end).since_ms(r)),
             call_wait_ms: 0,
-            wall_ms: run
-                .started_at
-                .map_or(0, |s| run.finished_at.unwrap_or(end).since_ms(s)),
+            wall_ms: run.started_at.map_or(0, |s| run.finished_at.unwrap_or(end).since_ms(s)),
             calls: 0,
             failed_attempts: 0,
             cost: run.cost,
@@ -150,20 +138,12 @@ impl Task {
                 // Time before a retry is neither in the wall time nor in the work.
                 if paid.sent_at >= start {
                     share.work_ms += paid.at.since_ms(paid.sent_at);
-                    share.call_wait_ms += turn
-                        .requested_at
-                        .map_or(0, |r| paid.sent_at.since_ms(r.max(start)));
+                    share.call_wait_ms += turn.requested_at.map_or(0, |r| paid.sent_at.since_ms(r.max(start)));
                 }
             }
-            share.failed_attempts += turn
-                .attempts
-                .saturating_sub(u32::from(turn.paid.is_some()) + u32::from(turn.open.is_some()));
+            share.failed_attempts += turn.attempts.saturating_sub(u32::from(turn.paid.is_some()) + u32::from(turn.open.is_some()));
             for call in &turn.calls {
-                if let CallState::Settled {
-                    started_at: Some(from),
-                    at,
-                    ..
-                } = call.state
+                if let CallState::Settled { started_at: Some(from), at, .. } = call.state
                     && from >= start
                 {
                     share.work_ms += at.since_ms(from);
@@ -181,27 +161,13 @@ impl Task {
         let mut steps: Vec<_> = self.steps().collect();
         steps.sort_by_key(|(_, run)| std::cmp::Reverse(run.path));
         for (step, _) in &steps {
-            let before = step
-                .depends_on
-                .iter()
-                .filter_map(|d| Some((best.get(d)?.0, d)))
-                .max();
-            let own = work
-                .get(&Place::Step(step.id.clone()))
-                .copied()
-                .unwrap_or(0);
-            best.insert(
-                &step.id,
-                (own + before.map_or(0, |b| b.0), before.map(|b| b.1)),
-            );
+            let before = step.depends_on.iter().filter_map(|d| Some((best.get(d)?.0, d))).max();
+            let own = work.get(&Place::Step(step.id.clone())).copied().unwrap_or(0);
+            best.insert(&step.id, (own + before.map_or(0, |b| b.0), before.map(|b| b.1)));
         }
         let mut path = vec![];
         let mut total = 0;
-        if let Some((mut at, (ms, _))) = best
-            .iter()
-            .max_by_key(|(_, (ms, _))| *ms)
-            .map(|(s, b)| (*s, *b))
-        {
+        if let Some((mut at, (ms, _))) = best.iter().max_by_key(|(_, (ms, _))| *ms).map(|(s, b)| (*s, *b)) {
             total = ms;
             path.push(Place::Step(at.clone()));
             while let Some(before) = best[at].1 {

@@ -28,105 +28,37 @@ impl Task {
                 }
             }
             Event::TakenOver { .. } => self.all_changed(),
-            Event::RunStarted {
-                place,
-                agent,
-                state_seen,
-                mail_seen,
-            } => self.on_run_started(at, place, agent, *state_seen, *mail_seen),
+            Event::RunStarted { place, agent, state_seen, mail_seen } => self.on_run_started(at, place, agent, *state_seen, *mail_seen),
             Event::RunParked { place } => self.on_parked(at, place),
-            Event::ModelRequested {
-                effect,
-                attempt,
-                model,
-                reserved,
-                not_before,
-                last,
-                request: _,
-            } => {
+            Event::ModelRequested { effect, attempt, model, reserved, not_before, last, request: _ } => {
                 self.account.reserved = self.account.reserved.plus(reserved.unwrap_or_default());
-                let open = OpenCall {
-                    attempt: *attempt,
-                    not_before: *not_before,
-                    reserved: *reserved,
-                    at,
-                };
+                let open = OpenCall { attempt: *attempt, not_before: *not_before, reserved: *reserved, at };
                 self.on_requested(at, effect, model, open, *last);
             }
-            Event::ModelReplied {
-                effect,
-                reply,
-                calls,
-                stop,
-                usage,
-                cost,
-                sent_at,
-            } => {
-                let paid = Paid {
-                    reply: reply.clone(),
-                    stop: stop.clone(),
-                    usage: *usage,
-                    cost: *cost,
-                    sent_at: *sent_at,
-                    at,
-                };
+            Event::ModelReplied { effect, reply, calls, stop, usage, cost, sent_at } => {
+                let paid = Paid { reply: reply.clone(), stop: stop.clone(), usage: *usage, cost: *cost, sent_at: *sent_at, at };
                 self.on_replied(effect, paid, calls);
             }
-            Event::ModelFailed {
-                effect,
-                class,
-                message,
-                possibly_billed,
-            } => self.on_model_failed(effect, *class, message, *possibly_billed),
+            Event::ModelFailed { effect, class, message, possibly_billed } => {
+                self.on_model_failed(effect, *class, message, *possibly_billed)
+            }
             Event::ModelInterrupted { effect } => {
                 self.close_call(effect, true);
             }
-            Event::ToolRequested {
-                effect,
-                name: _,
-                repeat,
-            } => {
+            Event::ToolRequested { effect, name: _, repeat } => {
                 if let Some(call) = self.tool_mut(effect) {
-                    call.state = CallState::Open {
-                        repeat: *repeat,
-                        at,
-                    };
+                    call.state = CallState::Open { repeat: *repeat, at };
                 }
                 self.wanting.remove(&effect.place);
             }
-            Event::ToolSettled {
-                effect,
-                outcome,
-                result,
-            } => self.on_settled(at, effect, *outcome, result),
-            Event::StateSet {
-                key,
-                value,
-                version: _,
-                by,
-            } => {
+            Event::ToolSettled { effect, outcome, result } => self.on_settled(at, effect, *outcome, result),
+            Event::StateSet { key, value, version: _, by } => {
                 self.share.revs += 1;
-                let write = Written {
-                    value: value.clone(),
-                    by: by.clone(),
-                    at,
-                    rev: self.share.revs,
-                };
+                let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs };
                 self.share.state.entry(key.clone()).or_default().push(write);
             }
-            Event::MessageSent {
-                from,
-                from_step,
-                to,
-                body,
-            } => {
-                self.share.mail.push(Mail {
-                    from: from.clone(),
-                    from_step: from_step.clone(),
-                    to: to.clone(),
-                    body: body.clone(),
-                    at,
-                });
+            Event::MessageSent { from, from_step, to, body } => {
+                self.share.mail.push(Mail { from: from.clone(), from_step: from_step.clone(), to: to.clone(), body: body.clone(), at });
             }
             Event::MailRead { place, upto } => {
                 if let Some(run) = self.runs.get_mut(place) {
@@ -134,10 +66,7 @@ impl Task {
                 }
             }
             Event::PlanRejected { reason } => {
-                if let Some(turn) = self
-                    .runs
-                    .get_mut(&Place::Plan)
-                    .and_then(|r| r.turns.last_mut())
+                if let Some(turn) = self.runs.get_mut(&Place::Plan).and_then(|r| r.turns.last_mut())
                     && turn.calls.is_empty()
                 {
                     turn.note = Some(reason.clone());
@@ -156,9 +85,7 @@ impl Task {
                 }
                 self.end_run(at, place, StepStatus::Failed);
             }
-            Event::StepSkipped { step, because: _ } => {
-                self.end_run(at, &Place::Step(step.clone()), StepStatus::Skipped)
-            }
+            Event::StepSkipped { step, because: _ } => self.end_run(at, &Place::Step(step.clone()), StepStatus::Skipped),
             Event::Paused { reason, message } => {
                 self.status = Status::Paused;
                 self.pause = Some((*reason, message.clone()));
@@ -166,13 +93,7 @@ impl Task {
                 self.all_changed();
             }
             Event::Resumed {} => self.on_resumed(at),
-            Event::Updated {
-                max_agents,
-                priority,
-                timeout_s,
-                max_cost,
-                labels,
-            } => {
+            Event::Updated { max_agents, priority, timeout_s, max_cost, labels } => {
                 self.revision += 1;
                 self.spec.max_agents = max_agents.unwrap_or(self.spec.max_agents);
                 self.spec.priority = priority.unwrap_or(self.spec.priority);
@@ -197,16 +118,9 @@ impl Task {
     fn on_submitted(&mut self, at: Time, spec: &TaskSpec) {
         self.created_at = at;
         self.waiting_for = spec.depends_on.iter().cloned().collect();
-        self.status = if self.waiting_for.is_empty() {
-            Status::Queued
-        } else {
-            Status::Blocked
-        };
+        self.status = if self.waiting_for.is_empty() { Status::Queued } else { Status::Blocked };
         self.spec = spec.clone();
-        self.runs.insert(
-            Place::Plan,
-            Run::new(StepStatus::Ready, coordinator(), 0, at),
-        );
+        self.runs.insert(Place::Plan, Run::new(StepStatus::Ready, coordinator(), 0, at));
         self.changed.0.insert(Place::Plan);
     }
 
@@ -221,26 +135,14 @@ impl Task {
         for (i, step) in plan.steps.iter().enumerate() {
             index.insert(&step.id, i);
             for d in &step.depends_on {
-                self.followers
-                    .entry(d.clone())
-                    .or_default()
-                    .push(step.id.clone());
+                self.followers.entry(d.clone()).or_default().push(step.id.clone());
             }
         }
         let path = remaining_paths(plan, &index);
         for (i, step) in plan.steps.iter().enumerate() {
-            let status = if step.depends_on.is_empty() {
-                StepStatus::Ready
-            } else {
-                StepStatus::Pending
-            };
+            let status = if step.depends_on.is_empty() { StepStatus::Ready } else { StepStatus::Pending };
             let kind = step.agent_type.clone().unwrap_or_else(coordinator);
-            let mut run = Run::new(
-                status,
-                kind,
-                u32::try_from(i).expect("a plan has fewer steps than u32"),
-                at,
-            );
+            let mut run = Run::new(status, kind, u32::try_from(i).expect("a plan has fewer steps than u32"), at);
             run.waits_on = step.depends_on.len() as u32;
             run.path = path[i];
             let place = Place::Step(step.id.clone());
@@ -252,14 +154,7 @@ impl Task {
         self.plan_source = Some(source);
     }
 
-    fn on_run_started(
-        &mut self,
-        at: Time,
-        place: &Place,
-        agent: &AgentId,
-        state_seen: u32,
-        mail_seen: u32,
-    ) {
+    fn on_run_started(&mut self, at: Time, place: &Place, agent: &AgentId, state_seen: u32, mail_seen: u32) {
         if self.status == Status::Queued {
             self.status = Status::Running;
         }
@@ -300,14 +195,7 @@ impl Task {
         self.changed.0.insert(place.clone());
     }
 
-    fn on_requested(
-        &mut self,
-        at: Time,
-        effect: &EffectId,
-        model: &str,
-        open: OpenCall,
-        last: bool,
-    ) {
+    fn on_requested(&mut self, at: Time, effect: &EffectId, model: &str, open: OpenCall, last: bool) {
         self.wanting.remove(&effect.place);
         self.changed.0.insert(effect.place.clone());
         let Some(run) = self.runs.get_mut(&effect.place) else {
@@ -328,11 +216,7 @@ impl Task {
 
     /// Takes a model call out of flight and settles its reservation.
     fn close_call(&mut self, effect: &EffectId, possibly_billed: bool) {
-        let Some(turn) = self
-            .runs
-            .get_mut(&effect.place)
-            .and_then(|r| r.turn_mut(effect.turn))
-        else {
+        let Some(turn) = self.runs.get_mut(&effect.place).and_then(|r| r.turn_mut(effect.turn)) else {
             return;
         };
         let Some(open) = turn.open.take() else { return };
@@ -355,39 +239,18 @@ impl Task {
         run.usage += paid.usage;
         run.cost = run.cost.plus(paid.cost.unwrap_or_default());
         if let Some(turn) = run.turn_mut(effect.turn) {
-            turn.signature = calls
-                .iter()
-                .fold(0, |h: u64, c| h.rotate_left(7) ^ c.signature);
-            turn.calls = calls
-                .iter()
-                .map(|c| ToolCall {
-                    id: c.id.clone(),
-                    name: c.name.clone(),
-                    state: CallState::Asked,
-                })
-                .collect();
+            turn.signature = calls.iter().fold(0, |h: u64, c| h.rotate_left(7) ^ c.signature);
+            turn.calls = calls.iter().map(|c| ToolCall { id: c.id.clone(), name: c.name.clone(), state: CallState::Asked }).collect();
             turn.paid = Some(paid);
         }
     }
 
-    fn on_model_failed(
-        &mut self,
-        effect: &EffectId,
-        class: FailureClass,
-        message: &str,
-        possibly_billed: bool,
-    ) {
+    fn on_model_failed(&mut self, effect: &EffectId, class: FailureClass, message: &str, possibly_billed: bool) {
         self.close_call(effect, possibly_billed);
-        if let Some(turn) = self
-            .runs
-            .get_mut(&effect.place)
-            .and_then(|r| r.turn_mut(effect.turn))
-        {
+        if let Some(turn) = self.runs.get_mut(&effect.place).and_then(|r| r.turn_mut(effect.turn)) {
             match class {
                 FailureClass::RateLimited => turn.limited += 1,
-                FailureClass::Auth | FailureClass::Billing | FailureClass::ModelGone => {
-                    (turn.failed, turn.limited) = (0, 0)
-                }
+                FailureClass::Auth | FailureClass::Billing | FailureClass::ModelGone => (turn.failed, turn.limited) = (0, 0),
                 FailureClass::Overloaded
                 | FailureClass::Unreachable
                 | FailureClass::Stalled
@@ -397,18 +260,14 @@ impl Task {
                 | FailureClass::Fatal => turn.failed += 1,
             }
             turn.last_error = Some(message.to_owned());
+            turn.last_class = Some(class);
         }
     }
 
     fn tool_mut(&mut self, effect: &EffectId) -> Option<&mut ToolCall> {
         self.changed.0.insert(effect.place.clone());
         let id = effect.call.as_deref()?;
-        self.runs
-            .get_mut(&effect.place)?
-            .turn_mut(effect.turn)?
-            .calls
-            .iter_mut()
-            .find(|c| c.id == id)
+        self.runs.get_mut(&effect.place)?.turn_mut(effect.turn)?.calls.iter_mut().find(|c| c.id == id)
     }
 
     fn on_settled(&mut self, at: Time, effect: &EffectId, outcome: CallOutcome, result: &Body) {
@@ -419,17 +278,9 @@ impl Task {
             CallState::Open { at, .. } => Some(at),
             CallState::Asked | CallState::Settled { .. } => None,
         };
-        call.state = CallState::Settled {
-            outcome,
-            result: result.clone(),
-            started_at,
-            at,
-        };
+        call.state = CallState::Settled { outcome, result: result.clone(), started_at, at };
         let run = &self.runs[&effect.place];
-        if run.status == StepStatus::Running
-            && run.turns.len() == effect.turn as usize
-            && run.current().is_some_and(Turn::settled)
-        {
+        if run.status == StepStatus::Running && run.turns.len() == effect.turn as usize && run.current().is_some_and(Turn::settled) {
             self.wanting.insert(effect.place.clone());
         }
     }
@@ -460,36 +311,20 @@ impl Task {
 
     fn on_retried(&mut self, at: Time, attempt: u32) {
         self.attempt = attempt;
-        (
-            self.error,
-            self.finished_at,
-            self.started_at,
-            self.paused_ms,
-        ) = (None, None, None, 0);
+        (self.error, self.finished_at, self.started_at, self.paused_ms) = (None, None, None, 0);
         self.status = self.standing();
-        let completed: BTreeSet<StepId> = self
-            .steps()
-            .filter(|(_, r)| r.status == StepStatus::Completed)
-            .map(|(s, _)| s.id.clone())
-            .collect();
+        let completed: BTreeSet<StepId> =
+            self.steps().filter(|(_, r)| r.status == StepStatus::Completed).map(|(s, _)| s.id.clone()).collect();
         let plan = self.plan.clone();
         for (place, run) in &mut self.runs {
             if run.status == StepStatus::Completed {
                 continue;
             }
-            let deps = place
-                .step()
-                .and_then(|_| plan.as_ref()?.steps.get(run.index as usize))
-                .map_or(&[][..], |s| &s.depends_on);
+            let deps = place.step().and_then(|_| plan.as_ref()?.steps.get(run.index as usize)).map_or(&[][..], |s| &s.depends_on);
             let stopped = run.status == StepStatus::Cancelled;
             run.waits_on = deps.iter().filter(|d| !completed.contains(d)).count() as u32;
-            run.status = if run.waits_on == 0 {
-                StepStatus::Ready
-            } else {
-                StepStatus::Pending
-            };
-            (run.ready_at, run.started_at, run.finished_at, run.error) =
-                (Some(at), None, None, None);
+            run.status = if run.waits_on == 0 { StepStatus::Ready } else { StepStatus::Pending };
+            (run.ready_at, run.started_at, run.finished_at, run.error) = (Some(at), None, None, None);
             match run.turns.last_mut() {
                 // The last call never came back: it is made again, the turns before it are kept.
                 Some(turn) if turn.paid.is_none() => (turn.failed, turn.limited) = (0, 0),
@@ -542,14 +377,8 @@ impl Task {
     /// All steps completed and more than one end: the coordinator joins them.
     fn maybe_synthesis(&mut self, at: Time) {
         let steps = self.plan.as_ref().map_or(0, |p| p.steps.len());
-        if self.done_steps as usize == steps
-            && self.sink().is_none()
-            && !self.runs.contains_key(&Place::Synthesis)
-        {
-            self.runs.insert(
-                Place::Synthesis,
-                Run::new(StepStatus::Ready, coordinator(), 0, at),
-            );
+        if self.done_steps as usize == steps && self.sink().is_none() && !self.runs.contains_key(&Place::Synthesis) {
+            self.runs.insert(Place::Synthesis, Run::new(StepStatus::Ready, coordinator(), 0, at));
             self.changed.0.insert(Place::Synthesis);
         }
     }
@@ -573,12 +402,7 @@ impl Task {
     }
 
     fn all_changed(&mut self) {
-        self.changed.0.extend(
-            self.runs
-                .iter()
-                .filter(|(_, r)| !r.status.is_over())
-                .map(|(p, _)| p.clone()),
-        );
+        self.changed.0.extend(self.runs.iter().filter(|(_, r)| !r.status.is_over()).map(|(p, _)| p.clone()));
     }
 }
 
@@ -597,8 +421,7 @@ impl Account {
     /// A conversation ends at `at` with a call in flight: the call is aborted, and may have been charged for if it was sent.
     fn cut_off(&mut self, run: &mut Run, at: Time) {
         if let Some(open) = run.turns.last_mut().and_then(|t| t.open.take()) {
-            let sent =
-                run.status == StepStatus::Running && open.not_before <= at.plus_ms(ABORT_MS_MAX);
+            let sent = run.status == StepStatus::Running && open.not_before <= at.plus_ms(ABORT_MS_MAX);
             self.settle(&open, sent);
         }
     }

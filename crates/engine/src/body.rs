@@ -27,13 +27,7 @@ impl Body {
             return (Self::Inline(text), None);
         }
         let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-        (
-            Self::Blob {
-                blob: hex(&hash),
-                bytes: text.len() as u64,
-            },
-            Some((hash, text)),
-        )
+        (Self::Blob { blob: hex(&hash), bytes: text.len() as u64 }, Some((hash, text)))
     }
     /// Length of the text in bytes.
     pub fn len(&self) -> u64 {
@@ -51,11 +45,7 @@ impl Body {
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
-        .map(char::from)
-        .collect()
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }
 
 /// 32 bytes from 64 hex digits.

@@ -54,6 +54,8 @@ pub struct Ctx<'a> {
     pub quotes: &'a dyn Quoter,
     /// What is left of the daily budget; `None` if there is none.
     pub daily_left: Option<Money>,
+    /// The node is being stopped: no new call is made; the next owner makes it.
+    pub draining: bool,
 }
 
 impl Task {
@@ -63,40 +65,19 @@ impl Task {
         let mut out = vec![];
         let single = spec.max_agents <= 1 || !ctx.limits.planner;
         let plan = single.then(|| Plan::single(&spec));
-        task.emit(
-            now,
-            Event::Submitted {
-                spec: Box::new(spec),
-            },
-            &mut out,
-        );
+        task.emit(now, Event::Submitted { spec: Box::new(spec) }, &mut out);
         if let Some(plan) = plan {
-            task.emit(
-                now,
-                Event::PlanAccepted {
-                    plan: Box::new(plan),
-                    source: PlanSource::Single,
-                },
-                &mut out,
-            );
+            task.emit(now, Event::PlanAccepted { plan: Box::new(plan), source: PlanSource::Single }, &mut out);
         }
         (task, out)
     }
 
     /// Decides what to record because of `input`, and applies it. Late or repeated outcomes give no events.
-    pub fn handle(
-        &mut self,
-        now: Time,
-        input: Input,
-        ctx: Ctx<'_>,
-    ) -> Result<Vec<Event>, Rejected> {
+    pub fn handle(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<Vec<Event>, Rejected> {
         let mut out = vec![];
         // From here on, what is left of the day is counted from the task's account as it stood before this input, so that several
         // calls requested because of one input cannot each take the same rest.
-        let ctx = Ctx {
-            daily_left: ctx.daily_left.map(|l| l.plus(self.account.committed())),
-            ..ctx
-        };
+        let ctx = Ctx { daily_left: ctx.daily_left.map(|l| l.plus(self.account.committed())), ..ctx };
         if self.status.is_terminal() {
             match &input {
                 Input::Command(Command::Retry {} | Command::DependencyEnded { .. }) => {}
@@ -104,9 +85,7 @@ impl Task {
                     return Err(self.rejected("it has ended and cannot be cancelled"));
                 }
                 Input::Command(Command::Pause {} | Command::Resume {} | Command::Update(_)) => {
-                    return Err(
-                        self.rejected("it has ended; `maos task retry` runs what did not complete")
-                    );
+                    return Err(self.rejected("it has ended; `maos task retry` runs what did not complete"));
                 }
                 Input::Command(Command::Cancel { .. })
                 | Input::Claimed { .. }
@@ -126,48 +105,20 @@ impl Task {
             Input::Claimed { epoch } => self.claimed(now, epoch, &mut out),
             Input::Seated { place, agent } => self.seated(now, place, agent, &mut out)?,
             Input::Unseated { place } => self.unseated(now, &place, &mut out),
-            Input::Replied {
-                effect,
-                attempt,
-                reply,
-                body,
-                sent_at,
-                cost,
-            } => {
+            Input::Replied { effect, attempt, reply, body, sent_at, cost } => {
                 if self.awaits(&effect, attempt) {
                     self.replied(now, &effect, &reply, body, sent_at, cost, ctx, &mut out);
                 }
             }
-            Input::CallFailed {
-                effect,
-                attempt,
-                error,
-                dice,
-            } => {
+            Input::CallFailed { effect, attempt, error, dice } => {
                 if self.awaits(&effect, attempt) {
                     self.call_failed(now, &effect, &error, dice, ctx, &mut out);
                 }
             }
-            Input::ToolDone {
-                effect,
-                result,
-                is_error,
-            } => {
+            Input::ToolDone { effect, result, is_error } => {
                 if self.awaits_tool(&effect) {
-                    let outcome = if is_error {
-                        CallOutcome::Failed
-                    } else {
-                        CallOutcome::Done
-                    };
-                    self.emit(
-                        now,
-                        Event::ToolSettled {
-                            effect,
-                            outcome,
-                            result,
-                        },
-                        &mut out,
-                    );
+                    let outcome = if is_error { CallOutcome::Failed } else { CallOutcome::Done };
+                    self.emit(now, Event::ToolSettled { effect, outcome, result }, &mut out);
                 }
             }
             // A bell that rang too early (the time was extended, or did not run) is ignored; the drive sets it anew.
@@ -177,12 +128,8 @@ impl Task {
                 }
             }
             Input::StepDeadline { place } => {
-                if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now)
-                {
-                    let message = format!(
-                        "the step took longer than {} s (agents.defaults.timeout)",
-                        self.spec.step_timeout_s
-                    );
+                if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now) {
+                    let message = format!("the step took longer than {} s (agents.defaults.timeout)", self.spec.step_timeout_s);
                     self.give_up(now, &place, FailureCode::Timeout, message, &mut out);
                 }
             }
@@ -192,10 +139,7 @@ impl Task {
     }
 
     fn rejected(&self, what: &'static str) -> Rejected {
-        Rejected {
-            status: self.status,
-            what,
-        }
+        Rejected { status: self.status, what }
     }
 
     /// The turn an agent is at, if it is the one this effect belongs to.
@@ -207,37 +151,23 @@ impl Task {
 
     /// Whether this attempt of a model call is the one in flight.
     fn awaits(&self, effect: &EffectId, attempt: u32) -> bool {
-        effect.call.is_none()
-            && self
-                .turn_of(effect)
-                .and_then(|t| t.open.as_ref())
-                .is_some_and(|o| o.attempt == attempt)
+        effect.call.is_none() && self.turn_of(effect).and_then(|t| t.open.as_ref()).is_some_and(|o| o.attempt == attempt)
     }
 
     /// Whether this tool call is in flight.
     fn awaits_tool(&self, effect: &EffectId) -> bool {
         self.turn_of(effect).is_some_and(|t| {
-            t.calls.iter().any(|c| {
-                Some(c.id.as_str()) == effect.call.as_deref()
-                    && matches!(c.state, CallState::Open { .. })
-            })
+            t.calls.iter().any(|c| Some(c.id.as_str()) == effect.call.as_deref() && matches!(c.state, CallState::Open { .. }))
         })
     }
 
-    fn command(
-        &mut self,
-        now: Time,
-        command: Command,
-        out: &mut Vec<Event>,
-    ) -> Result<(), Rejected> {
+    fn command(&mut self, now: Time, command: Command, out: &mut Vec<Event>) -> Result<(), Rejected> {
         match command {
             Command::DependencyEnded { task, status } => {
                 if self.waiting_for.contains(&task) {
                     let failed = status != Status::Completed;
-                    let error = Failure {
-                        code: FailureCode::DependencyFailed,
-                        message: format!("{task}, which this task waits for, is {status}"),
-                    };
+                    let error =
+                        Failure { code: FailureCode::DependencyFailed, message: format!("{task}, which this task waits for, is {status}") };
                     self.emit(now, Event::DependencyEnded { task, status }, out);
                     if failed && !self.status.is_terminal() {
                         self.emit(now, Event::Failed { error }, out);
@@ -248,14 +178,7 @@ impl Task {
             Command::Pause {} => {
                 if self.status != Status::Paused {
                     let message = format!("paused by a person; maos task resume {}", self.id);
-                    self.emit(
-                        now,
-                        Event::Paused {
-                            reason: PauseReason::User,
-                            message,
-                        },
-                        out,
-                    );
+                    self.emit(now, Event::Paused { reason: PauseReason::User, message }, out);
                 }
             }
             Command::Resume {} => {
@@ -263,33 +186,12 @@ impl Task {
                     self.emit(now, Event::Resumed {}, out);
                 }
             }
-            Command::Update(Update {
-                max_agents,
-                priority,
-                timeout_s,
-                max_cost,
-                labels,
-            }) => {
-                self.emit(
-                    now,
-                    Event::Updated {
-                        max_agents,
-                        priority,
-                        timeout_s,
-                        max_cost,
-                        labels,
-                    },
-                    out,
-                );
+            Command::Update(Update { max_agents, priority, timeout_s, max_cost, labels }) => {
+                self.emit(now, Event::Updated { max_agents, priority, timeout_s, max_cost, labels }, out);
             }
             Command::Retry {} => {
-                if !matches!(
-                    self.status,
-                    Status::Failed | Status::Cancelled | Status::TimedOut
-                ) {
-                    return Err(self.rejected(
-                        "only a task that is FAILED, CANCELLED or TIMED_OUT can be retried",
-                    ));
+                if !matches!(self.status, Status::Failed | Status::Cancelled | Status::TimedOut) {
+                    return Err(self.rejected("only a task that is FAILED, CANCELLED or TIMED_OUT can be retried"));
                 }
                 self.lose_stopped_tools(now, out);
                 let attempt = self.attempt + 1;
@@ -323,9 +225,7 @@ impl Task {
         let number = run.turns.len() as u32;
         let Some(turn) = run.current() else { return };
         if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by) {
-            events.push(Event::ModelInterrupted {
-                effect: EffectId::model(place.clone(), number),
-            });
+            events.push(Event::ModelInterrupted { effect: EffectId::model(place.clone(), number) });
         }
         lost(place, number, turn, events);
     }
@@ -334,10 +234,7 @@ impl Task {
     fn lose_stopped_tools(&mut self, now: Time, out: &mut Vec<Event>) {
         let mut events = vec![];
         for (place, run) in &self.runs {
-            if let Some(turn) = run
-                .current()
-                .filter(|_| run.status == StepStatus::Cancelled)
-            {
+            if let Some(turn) = run.current().filter(|_| run.status == StepStatus::Cancelled) {
                 lost(place, run.turns.len() as u32, turn, &mut events);
             }
         }
@@ -346,13 +243,7 @@ impl Task {
         }
     }
 
-    fn seated(
-        &mut self,
-        now: Time,
-        place: Place,
-        agent: AgentId,
-        out: &mut Vec<Event>,
-    ) -> Result<(), Rejected> {
+    fn seated(&mut self, now: Time, place: Place, agent: AgentId, out: &mut Vec<Event>) -> Result<(), Rejected> {
         let Some(run) = self.runs.get(&place) else {
             return Err(self.rejected("it has no such place"));
         };
@@ -374,16 +265,7 @@ impl Task {
             }
         }
         let (state_seen, mail_seen) = (self.share.revs, self.share.mail.len() as u32);
-        self.emit(
-            now,
-            Event::RunStarted {
-                place,
-                agent,
-                state_seen,
-                mail_seen,
-            },
-            out,
-        );
+        self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen }, out);
         Ok(())
     }
 
@@ -394,13 +276,7 @@ impl Task {
             for event in events {
                 self.emit(now, event, out);
             }
-            self.emit(
-                now,
-                Event::RunParked {
-                    place: place.clone(),
-                },
-                out,
-            );
+            self.emit(now, Event::RunParked { place: place.clone() }, out);
         }
     }
 
@@ -420,19 +296,11 @@ impl Task {
             possibly_billed: error.possibly_billed,
         };
         self.emit(now, event, out);
-        let turn = self
-            .runs
-            .get(&effect.place)
-            .and_then(|r| r.turn(effect.turn))
-            .expect("a call that is awaited has a turn");
-        let failed = if error.class == crate::message::FailureClass::RateLimited {
-            turn.limited
-        } else {
-            turn.failed
-        };
+        let turn = self.runs.get(&effect.place).and_then(|r| r.turn(effect.turn)).expect("a call that is awaited has a turn");
+        let failed = if error.class == crate::message::FailureClass::RateLimited { turn.limited } else { turn.failed };
         match verdict(error, failed.max(1), dice, ctx.limits) {
-            // While the task is held nothing new is asked; the call is made when the task goes on.
-            Verdict::Again { .. } if self.status == Status::Paused => {}
+            // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
+            Verdict::Again { .. } if ctx.draining || self.status == Status::Paused => {}
             Verdict::Again { after_ms } => {
                 self.request(now, &effect.place, now.plus_ms(after_ms), ctx, out);
             }
@@ -442,50 +310,23 @@ impl Task {
                     self.emit(now, Event::Paused { reason, message }, out);
                 }
             }
-            Verdict::GiveUp(code) => {
-                self.give_up(now, &effect.place, code, error.message.clone(), out)
-            }
+            Verdict::GiveUp(code) => self.give_up(now, &effect.place, code, error.message.clone(), out),
         }
     }
 
     /// A conversation is given up: what depends on it is skipped, everything else goes on.
-    pub(crate) fn give_up(
-        &mut self,
-        now: Time,
-        place: &Place,
-        code: FailureCode,
-        message: String,
-        out: &mut Vec<Event>,
-    ) {
+    pub(crate) fn give_up(&mut self, now: Time, place: &Place, code: FailureCode, message: String, out: &mut Vec<Event>) {
         let error = Failure { code, message };
-        self.emit(
-            now,
-            Event::RunFailed {
-                place: place.clone(),
-                error: error.clone(),
-            },
-            out,
-        );
+        self.emit(now, Event::RunFailed { place: place.clone(), error: error.clone() }, out);
         let Some(step) = place.step() else {
             self.emit(now, Event::Failed { error }, out);
             return;
         };
         let mut queue: Vec<StepId> = self.followers.get(step).cloned().unwrap_or_default();
         while let Some(next) = queue.pop() {
-            if self
-                .runs
-                .get(&Place::Step(next.clone()))
-                .is_some_and(|r| !r.status.is_over())
-            {
+            if self.runs.get(&Place::Step(next.clone())).is_some_and(|r| !r.status.is_over()) {
                 queue.extend(self.followers.get(&next).into_iter().flatten().cloned());
-                self.emit(
-                    now,
-                    Event::StepSkipped {
-                        step: next,
-                        because: step.clone(),
-                    },
-                    out,
-                );
+                self.emit(now, Event::StepSkipped { step: next, because: step.clone() }, out);
             }
         }
     }
@@ -494,13 +335,7 @@ impl Task {
 /// The calls of a turn that were in flight and must not be repeated.
 fn lost(place: &Place, number: u32, turn: &Turn, events: &mut Vec<Event>) {
     for call in &turn.calls {
-        if matches!(
-            call.state,
-            CallState::Open {
-                repeat: Repeat::Never,
-                ..
-            }
-        ) {
+        if matches!(call.state, CallState::Open { repeat: Repeat::Never, .. }) {
             let result = Body::Inline("outcome: unknown. The tool was started and MAOS was interrupted before it answered. It was not run again. Check what it did before you decide.".into());
             events.push(Event::ToolSettled {
                 effect: EffectId::tool(place.clone(), number, call.id.clone()),

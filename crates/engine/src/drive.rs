@@ -36,21 +36,13 @@ impl Drive {
     pub fn new(mut task: Task) -> Self {
         task.take_changed();
         task.changed.0.extend(task.runs.keys().cloned());
-        Self {
-            task,
-            new: vec![],
-            in_flight: BTreeMap::new(),
-            deadline: None,
-        }
+        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None }
     }
 
     /// Takes a task that was just created; its first events are yet to be committed.
     pub fn created(task: Task, at: Time, events: Vec<crate::event::Event>) -> Self {
         let mut drive = Self::new(task);
-        drive.new = events
-            .into_iter()
-            .map(|event| Recorded { at, event })
-            .collect();
+        drive.new = events.into_iter().map(|event| Recorded { at, event }).collect();
         drive
     }
 
@@ -81,8 +73,7 @@ impl Drive {
         };
         match self.task.handle(now, input, ctx) {
             Ok(events) => {
-                self.new
-                    .extend(events.into_iter().map(|event| Recorded { at: now, event }));
+                self.new.extend(events.into_iter().map(|event| Recorded { at: now, event }));
                 Ok(())
             }
             Err(rejected) => {
@@ -110,24 +101,13 @@ impl Drive {
     /// Compares what should be in flight with what is. Call it only when everything is committed: an action is started from a committed
     /// state or not at all.
     pub fn reconcile(&mut self) -> Changes {
-        assert!(
-            self.new.is_empty(),
-            "actions are derived from committed state only"
-        );
+        assert!(self.new.is_empty(), "actions are derived from committed state only");
         let mut changes = Changes::default();
         for place in self.task.take_changed() {
             let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
             let have = self.in_flight.remove(&place).unwrap_or_default();
-            changes.abort.extend(
-                have.iter()
-                    .filter(|a| !want.iter().any(|w| same(a, w)))
-                    .cloned(),
-            );
-            changes.start.extend(
-                want.iter()
-                    .filter(|w| !have.iter().any(|a| same(a, w)))
-                    .cloned(),
-            );
+            changes.abort.extend(have.iter().filter(|a| !want.iter().any(|w| same(a, w))).cloned());
+            changes.start.extend(want.iter().filter(|w| !have.iter().any(|a| same(a, w))).cloned());
             if !want.is_empty() {
                 self.in_flight.insert(place, want);
             }
@@ -141,6 +121,21 @@ impl Drive {
         changes
     }
 
+    /// Puts the committed state in the place of one whose events were refused; what is in flight stays in flight.
+    pub fn replace(&mut self, mut task: Task) {
+        self.new.clear();
+        task.changed.0 = task.runs.keys().cloned().collect();
+        self.task = task;
+    }
+
+    /// The pool's grant for a place was not taken: the place waits for an agent again if it still needs one.
+    pub fn forget_seat(&mut self, place: &Place) {
+        if let Some(actions) = self.in_flight.get_mut(place) {
+            actions.retain(|a| !matches!(a, Action::Seat { .. }));
+        }
+        self.task.changed.0.insert(place.clone());
+    }
+
     /// Everything believed to be in flight.
     pub fn in_flight(&self) -> impl Iterator<Item = &Action> {
         self.in_flight.values().flatten().chain(&self.deadline)
@@ -152,13 +147,8 @@ impl Drive {
 fn same(a: &Action, b: &Action) -> bool {
     match (a, b) {
         (Action::Seat { at_work: was, .. }, Action::Seat { at_work: is, .. }) => was == is || *is,
-        (
-            Action::Model { .. }
-            | Action::Tool { .. }
-            | Action::StepDeadline { .. }
-            | Action::Deadline { .. }
-            | Action::Seat { .. },
-            _,
-        ) => a == b,
+        (Action::Model { .. } | Action::Tool { .. } | Action::StepDeadline { .. } | Action::Deadline { .. } | Action::Seat { .. }, _) => {
+            a == b
+        }
     }
 }

@@ -38,8 +38,7 @@ macro_rules! id {
 }
 
 fn lower_alnum(t: &str) -> bool {
-    t.bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 id!(
@@ -66,8 +65,7 @@ id!(
 fn agent_type_ok(t: &str) -> bool {
     (1..=64).contains(&t.len())
         && t.as_bytes()[0].is_ascii_lowercase()
-        && t.bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+        && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
 impl AgentId {
@@ -77,10 +75,7 @@ impl AgentId {
     }
     /// The number at the end.
     pub fn number(&self) -> u32 {
-        self.0
-            .rsplit_once('_')
-            .and_then(|(_, n)| n.parse().ok())
-            .unwrap_or(0)
+        self.0.rsplit_once('_').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
     }
 }
 
@@ -93,14 +88,8 @@ impl TaskId {
     pub fn generate(at: crate::Time, random: u64) -> Self {
         let ms = u64::try_from(at.0 / 1_000 - ID_EPOCH_MS).unwrap_or(0) & ((1 << 40) - 1);
         let bits = (u128::from(ms) << 40) | u128::from(random & ((1 << 40) - 1));
-        let text: String = (0..16)
-            .rev()
-            .map(|i| {
-                char::from(
-                    CROCKFORD[usize::try_from((bits >> (i * 5)) & 31).expect("five bits fit")],
-                )
-            })
-            .collect();
+        let text: String =
+            (0..16).rev().map(|i| char::from(CROCKFORD[usize::try_from((bits >> (i * 5)) & 31).expect("five bits fit")])).collect();
         Self(format!("task_{text}"))
     }
 }
@@ -168,19 +157,11 @@ pub struct EffectId {
 impl EffectId {
     /// The model call of a turn.
     pub fn model(place: Place, turn: u32) -> Self {
-        Self {
-            place,
-            turn,
-            call: None,
-        }
+        Self { place, turn, call: None }
     }
     /// A tool call of a turn.
     pub fn tool(place: Place, turn: u32, call: impl Into<String>) -> Self {
-        Self {
-            place,
-            turn,
-            call: Some(call.into()),
-        }
+        Self { place, turn, call: Some(call.into()) }
     }
 }
 
@@ -204,17 +185,11 @@ impl From<EffectId> for String {
 impl FromStr for EffectId {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let bad = || BadId {
-            what: "an effect id",
-            text: text.to_owned(),
-        };
+        let bad = || BadId { what: "an effect id", text: text.to_owned() };
         let mut parts = text.splitn(4, '/');
         let (first, second) = (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
         let (place, turn) = match second.strip_prefix('t') {
-            Some(t) => (
-                Place::Step(StepId::new(first)?),
-                t.parse().map_err(|_| bad())?,
-            ),
+            Some(t) => (Place::Step(StepId::new(first)?), t.parse().map_err(|_| bad())?),
             None => {
                 let place = match first {
                     "plan" => Place::Plan,
@@ -246,14 +221,7 @@ mod tests {
     use super::*;
     #[test]
     fn effect_ids_round_trip() {
-        for text in [
-            "plan/1",
-            "s3/t2/model",
-            "s3/t2/tool/toolu_01/x",
-            "s3/t1/tool/",
-            "synthesis/1",
-            "plan/t1/model",
-        ] {
+        for text in ["plan/1", "s3/t2/model", "s3/t2/tool/toolu_01/x", "s3/t1/tool/", "synthesis/1", "plan/t1/model"] {
             assert_eq!(text.parse::<EffectId>().unwrap().to_string(), text);
         }
         for bad in ["", "plan", "plan/x", "s3/2/model", "S/t1/model", "s3/t1"] {
@@ -266,10 +234,7 @@ mod tests {
         let b = TaskId::generate(crate::Time(1_800_000_000_001_000), 0);
         assert!(a < b && TaskId::new(a.as_str()).is_ok() && a.as_str().len() == 21);
         assert!(TaskId::new("task_ABC").is_err() && TaskId::new("").is_err());
-        assert!(
-            AgentId::new("agent_domain_researcher_001").is_ok()
-                && AgentId::new("agent_x_1").is_err()
-        );
+        assert!(AgentId::new("agent_domain_researcher_001").is_ok() && AgentId::new("agent_x_1").is_err());
         assert!(StepId::new("S1").is_err() && StepId::new("a".repeat(33)).is_err());
     }
 }

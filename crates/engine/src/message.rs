@@ -79,10 +79,7 @@ pub struct Message {
 impl Message {
     /// A user message of one text block.
     pub fn user(text: impl Into<String>) -> Self {
-        Self {
-            role: Role::User,
-            content: vec![Block::Text { text: text.into() }],
-        }
+        Self { role: Role::User, content: vec![Block::Text { text: text.into() }] }
     }
 }
 
@@ -185,11 +182,7 @@ pub struct Usage {
 impl Usage {
     /// All tokens of all classes.
     pub fn total(&self) -> u64 {
-        self.input_tokens
-            + self.output_tokens
-            + self.cache_read_tokens
-            + self.cache_write_5m_tokens
-            + self.cache_write_1h_tokens
+        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
     }
 }
 

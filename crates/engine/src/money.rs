@@ -4,9 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// An amount in nano-USD (1e-9 USD). `i64` holds ± 9.2 billion USD.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Money(pub i64);
 
@@ -47,24 +45,12 @@ impl FromStr for Money {
         let t = text.trim().trim_start_matches('$');
         let (whole, frac) = t.split_once('.').unwrap_or((t, ""));
         let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if (whole.is_empty() && frac.is_empty())
-            || !digits(whole)
-            || !digits(frac)
-            || frac.len() > 9
-        {
+        if (whole.is_empty() && frac.is_empty()) || !digits(whole) || !digits(frac) || frac.len() > 9 {
             return Err(err());
         }
-        let whole: i64 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| err())?
-        };
+        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| err())? };
         let frac: i64 = format!("{frac:0<9}").parse().map_err(|_| err())?;
-        whole
-            .checked_mul(1_000_000_000)
-            .and_then(|n| n.checked_add(frac))
-            .map(Self)
-            .ok_or_else(err)
+        whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(frac)).map(Self).ok_or_else(err)
     }
 }
 

@@ -7,9 +7,7 @@ use crate::ids::{AgentId, EffectId, Place, StepId};
 use crate::message::{Block, Reply, StopReason};
 use crate::money::Money;
 use crate::plan::{ANSWER, Plan, PlanSource, SUBMIT_PLAN};
-use crate::share::{
-    GetArgs, ReadArgs, SHARED_RESULT_BYTES_MAX, SendArgs, SetArgs, Written, is_shared_tool,
-};
+use crate::share::{GetArgs, ReadArgs, SHARED_RESULT_BYTES_MAX, SendArgs, SetArgs, Written, is_shared_tool};
 use crate::status::FailureCode;
 use crate::task::{Task, Turn};
 use crate::time::Time;
@@ -32,22 +30,9 @@ fn asked(reply: &Reply) -> Vec<Asked<'_>> {
     let mut out: Vec<Asked<'_>> = vec![];
     for block in &reply.content {
         let call = match block {
-            Block::ToolUse { id, name, input } => Asked {
-                id,
-                name,
-                args: Ok(input),
-            },
-            Block::BadToolUse {
-                id, name, error, ..
-            } => Asked {
-                id,
-                name,
-                args: Err(error),
-            },
-            Block::Text { .. }
-            | Block::Thinking { .. }
-            | Block::RedactedThinking { .. }
-            | Block::ToolResult { .. } => continue,
+            Block::ToolUse { id, name, input } => Asked { id, name, args: Ok(input) },
+            Block::BadToolUse { id, name, error, .. } => Asked { id, name, args: Err(error) },
+            Block::Text { .. } | Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolResult { .. } => continue,
         };
         // A second call with the same id is answered by the first one's result.
         if !out.iter().any(|c| c.id == call.id) {
@@ -63,9 +48,7 @@ fn signature(call: &Asked<'_>) -> u64 {
         Ok(args) => format!("{}\n{args}", call.name),
         Err(error) => format!("{}\n!{error}", call.name),
     };
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Task {
@@ -85,14 +68,7 @@ impl Task {
         let event = Event::ModelReplied {
             effect: effect.clone(),
             reply: body,
-            calls: calls
-                .iter()
-                .map(|c| AskedCall {
-                    id: c.id.into(),
-                    name: c.name.into(),
-                    signature: signature(c),
-                })
-                .collect(),
+            calls: calls.iter().map(|c| AskedCall { id: c.id.into(), name: c.name.into(), signature: signature(c) }).collect(),
             stop: reply.stop.clone(),
             usage: reply.usage,
             cost,
@@ -103,20 +79,12 @@ impl Task {
         match &reply.stop {
             StopReason::Refusal => {
                 let said = reply.text();
-                let text = if said.is_empty() {
-                    "the model refused".to_owned()
-                } else {
-                    format!("the model refused: {}", cut(&said))
-                };
+                let text = if said.is_empty() { "the model refused".to_owned() } else { format!("the model refused: {}", cut(&said)) };
                 self.give_up(now, place, FailureCode::Refused, text, out);
             }
-            StopReason::ContextExceeded => self.give_up(
-                now,
-                place,
-                FailureCode::ContextOverflow,
-                "the conversation is longer than the model's window".into(),
-                out,
-            ),
+            StopReason::ContextExceeded => {
+                self.give_up(now, place, FailureCode::ContextOverflow, "the conversation is longer than the model's window".into(), out)
+            }
             StopReason::Unknown { raw } => {
                 let text = format!(
                     "the model stopped for a reason MAOS does not know ('{}'); its reply is kept but not taken as an answer",
@@ -127,38 +95,17 @@ impl Task {
             StopReason::MaxTokens => self.cut_off(now, effect, &calls, out),
             // The provider wants the same conversation again: the next turn does that.
             StopReason::PauseTurn if calls.is_empty() => {}
-            StopReason::PauseTurn
-            | StopReason::EndTurn
-            | StopReason::StopSequence
-            | StopReason::ToolUse => match place {
+            StopReason::PauseTurn | StopReason::EndTurn | StopReason::StopSequence | StopReason::ToolUse => match place {
                 Place::Plan => self.plan_reply(now, effect, &calls, ctx, out),
-                Place::Step(_) | Place::Synthesis if calls.is_empty() => {
-                    self.answered(now, effect, reply, out)
-                }
+                Place::Step(_) | Place::Synthesis if calls.is_empty() => self.answered(now, effect, reply, out),
                 Place::Step(_) | Place::Synthesis => self.tool_calls(now, effect, &calls, ctx, out),
             },
         }
     }
 
-    fn settle(
-        &mut self,
-        now: Time,
-        effect: &EffectId,
-        call: &str,
-        outcome: CallOutcome,
-        text: String,
-        out: &mut Vec<Event>,
-    ) {
+    fn settle(&mut self, now: Time, effect: &EffectId, call: &str, outcome: CallOutcome, text: String, out: &mut Vec<Event>) {
         let effect = EffectId::tool(effect.place.clone(), effect.turn, call);
-        self.emit(
-            now,
-            Event::ToolSettled {
-                effect,
-                outcome,
-                result: Body::Inline(text),
-            },
-            out,
-        );
+        self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text) }, out);
     }
 
     /// The output limit was reached. A cut tool call is never executed; a cut text is continued once.
@@ -177,19 +124,14 @@ impl Task {
             .turns_now()
             .iter()
             .rev()
-            .take_while(|t| {
-                t.paid
-                    .as_ref()
-                    .is_some_and(|p| p.stop == StopReason::MaxTokens)
-            })
+            .take_while(|t| t.paid.as_ref().is_some_and(|p| p.stop == StopReason::MaxTokens))
             .count();
         if cut > 1 {
             self.give_up(
                 now,
                 &effect.place,
                 FailureCode::OutputLimit,
-                "the output limit cut the answer twice; raise agents.defaults.max_output_tokens"
-                    .into(),
+                "the output limit cut the answer twice; raise agents.defaults.max_output_tokens".into(),
                 out,
             );
         }
@@ -198,58 +140,21 @@ impl Task {
     fn answered(&mut self, now: Time, effect: &EffectId, reply: &Reply, out: &mut Vec<Event>) {
         let turns = self.runs[&effect.place].turns_now();
         let continued = |t: &Turn| {
-            t.calls.is_empty()
-                && t.paid.as_ref().is_some_and(|p| {
-                    matches!(p.stop, StopReason::MaxTokens | StopReason::PauseTurn)
-                })
+            t.calls.is_empty() && t.paid.as_ref().is_some_and(|p| matches!(p.stop, StopReason::MaxTokens | StopReason::PauseTurn))
         };
-        let before = turns
-            .iter()
-            .rev()
-            .skip(1)
-            .take_while(|t| continued(t))
-            .count() as u32;
+        let before = turns.iter().rev().skip(1).take_while(|t| continued(t)).count() as u32;
         if reply.text().trim().is_empty() && before == 0 {
-            let empty = turns
-                .iter()
-                .rev()
-                .take_while(|t| t.calls.is_empty())
-                .count();
+            let empty = turns.iter().rev().take_while(|t| t.calls.is_empty()).count();
             if empty > 1 {
-                self.give_up(
-                    now,
-                    &effect.place,
-                    FailureCode::EmptyAnswer,
-                    "the model gave an empty answer twice".into(),
-                    out,
-                );
+                self.give_up(now, &effect.place, FailureCode::EmptyAnswer, "the model gave an empty answer twice".into(), out);
             }
             return;
         }
-        let output = TextRef {
-            place: effect.place.clone(),
-            from_turn: effect.turn - before,
-            to_turn: effect.turn,
-            answer: false,
-        };
-        self.emit(
-            now,
-            Event::RunCompleted {
-                place: effect.place.clone(),
-                output,
-            },
-            out,
-        );
+        let output = TextRef { place: effect.place.clone(), from_turn: effect.turn - before, to_turn: effect.turn, answer: false };
+        self.emit(now, Event::RunCompleted { place: effect.place.clone(), output }, out);
     }
 
-    fn plan_reply(
-        &mut self,
-        now: Time,
-        effect: &EffectId,
-        calls: &[Asked<'_>],
-        ctx: Ctx<'_>,
-        out: &mut Vec<Event>,
-    ) {
+    fn plan_reply(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let verdict = read_plan(self, calls, ctx);
         let told = match &verdict {
             Ok(_) => (CallOutcome::Done, "accepted".to_owned()),
@@ -259,78 +164,35 @@ impl Task {
             self.settle(now, effect, call.id, told.0, told.1.clone(), out);
         }
         match verdict {
-            Ok(Some(plan)) => self.emit(
-                now,
-                Event::PlanAccepted {
-                    plan: Box::new(plan),
-                    source: PlanSource::Model,
-                },
-                out,
-            ),
+            Ok(Some(plan)) => self.emit(now, Event::PlanAccepted { plan: Box::new(plan), source: PlanSource::Model }, out),
             Ok(None) => {
-                let result = TextRef {
-                    place: Place::Plan,
-                    from_turn: effect.turn,
-                    to_turn: effect.turn,
-                    answer: true,
-                };
-                self.emit(
-                    now,
-                    Event::RunCompleted {
-                        place: Place::Plan,
-                        output: result.clone(),
-                    },
-                    out,
-                );
+                let result = TextRef { place: Place::Plan, from_turn: effect.turn, to_turn: effect.turn, answer: true };
+                self.emit(now, Event::RunCompleted { place: Place::Plan, output: result.clone() }, out);
                 self.emit(now, Event::Completed { result }, out);
             }
             Err(reason) => {
                 self.emit(now, Event::PlanRejected { reason }, out);
-                if self.runs[&Place::Plan].turns_now().len() >= ctx.limits.plan_rounds_max as usize
-                {
+                if self.runs[&Place::Plan].turns_now().len() >= ctx.limits.plan_rounds_max as usize {
                     let plan = Plan::single(&self.spec);
-                    self.emit(
-                        now,
-                        Event::PlanAccepted {
-                            plan: Box::new(plan),
-                            source: PlanSource::Fallback,
-                        },
-                        out,
-                    );
+                    self.emit(now, Event::PlanAccepted { plan: Box::new(plan), source: PlanSource::Fallback }, out);
                 }
             }
         }
     }
 
-    fn tool_calls(
-        &mut self,
-        now: Time,
-        effect: &EffectId,
-        calls: &[Asked<'_>],
-        ctx: Ctx<'_>,
-        out: &mut Vec<Event>,
-    ) {
+    fn tool_calls(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let run = &self.runs[&effect.place];
         if run.turns.last().is_some_and(|t| t.last) {
-            let text = format!(
-                "the model asked for tools in the last of {} turns instead of answering",
-                ctx.limits.turns_max
-            );
+            let text = format!("the model asked for tools in the last of {} turns instead of answering", ctx.limits.turns_max);
             return self.give_up(now, &effect.place, FailureCode::TurnLimit, text, out);
         }
         if run.repeats() >= ctx.limits.repeat_stop {
-            let text = format!(
-                "the model made the same tool call {} times in a row",
-                ctx.limits.repeat_stop
-            );
+            let text = format!("the model made the same tool call {} times in a row", ctx.limits.repeat_stop);
             return self.give_up(now, &effect.place, FailureCode::Loop, text, out);
         }
         for (i, call) in calls.iter().enumerate() {
             if i >= ctx.limits.calls_per_turn_max as usize {
-                let text = format!(
-                    "not executed: more than {} calls in one turn",
-                    ctx.limits.calls_per_turn_max
-                );
+                let text = format!("not executed: more than {} calls in one turn", ctx.limits.calls_per_turn_max);
                 self.settle(now, effect, call.id, CallOutcome::Invalid, text, out);
                 continue;
             }
@@ -352,22 +214,10 @@ impl Task {
                 let (outcome, text) = self.shared_tool(now, effect, call.name, args, ctx, out);
                 self.settle(now, effect, call.id, outcome, text, out);
             } else if let Err(error) = ctx.tools.check(call.name, args) {
-                self.settle(
-                    now,
-                    effect,
-                    call.id,
-                    CallOutcome::Invalid,
-                    format!("not executed: {error}"),
-                    out,
-                );
+                self.settle(now, effect, call.id, CallOutcome::Invalid, format!("not executed: {error}"), out);
             }
         }
-        let wrong = self.runs[&effect.place]
-            .turns_now()
-            .iter()
-            .rev()
-            .take_while(|t| t.all_invalid())
-            .count();
+        let wrong = self.runs[&effect.place].turns_now().iter().rev().take_while(|t| t.all_invalid()).count();
         if wrong > ctx.limits.repairs_max as usize {
             self.give_up(
                 now,
@@ -415,35 +265,22 @@ impl Task {
             return invalid("not written: a key has 1 to 128 bytes".into());
         }
         if args.value.to_string().len() > most {
-            return invalid(format!(
-                "not written: the value is larger than {most} bytes"
-            ));
+            return invalid(format!("not written: the value is larger than {most} bytes"));
         }
         let writes = self.share.state.get(&args.key);
         if writes.is_none() && self.share.state.len() >= ctx.limits.state_keys_max as usize {
-            return invalid(format!(
-                "not written: the shared state has {} keys, which is the most",
-                ctx.limits.state_keys_max
-            ));
+            return invalid(format!("not written: the shared state has {} keys, which is the most", ctx.limits.state_keys_max));
         }
         let version = writes.map_or(0, Vec::len) as u32;
         if let Some(expected) = args.expected_version.filter(|e| *e != version) {
-            let current = writes
-                .and_then(|w| w.last())
-                .map_or(Value::Null, |w| w.value.clone());
-            return Err((CallOutcome::Failed, json!({"conflict": true, "expected_version": expected, "version": version, "value": current}).to_string()));
+            let current = writes.and_then(|w| w.last()).map_or(Value::Null, |w| w.value.clone());
+            return Err((
+                CallOutcome::Failed,
+                json!({"conflict": true, "expected_version": expected, "version": version, "value": current}).to_string(),
+            ));
         }
         let by = self.agent_at(&effect.place);
-        self.emit(
-            now,
-            Event::StateSet {
-                key: args.key,
-                value: args.value,
-                version: version + 1,
-                by,
-            },
-            out,
-        );
+        self.emit(now, Event::StateSet { key: args.key, value: args.value, version: version + 1, by }, out);
         Ok(json!({"version": version + 1}).to_string())
     }
 
@@ -483,46 +320,20 @@ impl Task {
         if args.body.len() > most || self.share.mail.len() >= ctx.limits.messages_max as usize {
             return Err((
                 CallOutcome::Invalid,
-                format!(
-                    "not sent: a message has at most {most} bytes, and a task at most {} messages",
-                    ctx.limits.messages_max
-                ),
+                format!("not sent: a message has at most {most} bytes, and a task at most {} messages", ctx.limits.messages_max),
             ));
         }
-        let to_step =
-            StepId::new(args.to.as_str()).is_ok_and(|id| self.runs.contains_key(&Place::Step(id)));
-        let to_agent = || {
-            AgentId::new(args.to.as_str())
-                .is_ok_and(|id| self.runs.values().any(|r| r.agent.as_ref() == Some(&id)))
-        };
+        let to_step = StepId::new(args.to.as_str()).is_ok_and(|id| self.runs.contains_key(&Place::Step(id)));
+        let to_agent = || AgentId::new(args.to.as_str()).is_ok_and(|id| self.runs.values().any(|r| r.agent.as_ref() == Some(&id)));
         if args.to != "all" && !to_step && !to_agent() {
-            let steps: Vec<&str> = self
-                .plan
-                .iter()
-                .flat_map(|p| &p.steps)
-                .map(|s| s.id.as_str())
-                .take(STEPS_NAMED_MAX)
-                .collect();
+            let steps: Vec<&str> = self.plan.iter().flat_map(|p| &p.steps).map(|s| s.id.as_str()).take(STEPS_NAMED_MAX).collect();
             return Err((
                 CallOutcome::Invalid,
-                format!(
-                    "not sent: nobody is called '{}'. Use all, an agent's id, or a step: {}",
-                    cut(&args.to),
-                    steps.join(", ")
-                ),
+                format!("not sent: nobody is called '{}'. Use all, an agent's id, or a step: {}", cut(&args.to), steps.join(", ")),
             ));
         }
         let from = self.agent_at(&effect.place);
-        self.emit(
-            now,
-            Event::MessageSent {
-                from,
-                from_step: effect.place.clone(),
-                to: args.to,
-                body: args.body,
-            },
-            out,
-        );
+        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, body: args.body }, out);
         Ok("sent".into())
     }
 
@@ -542,53 +353,30 @@ impl Task {
             upto += 1;
         }
         if upto > run.mail_read {
-            self.emit(
-                now,
-                Event::MailRead {
-                    place: effect.place.clone(),
-                    upto,
-                },
-                out,
-            );
+            self.emit(now, Event::MailRead { place: effect.place.clone(), upto }, out);
         }
         Value::Array(unread).to_string()
     }
 
     fn agent_at(&self, place: &Place) -> AgentId {
-        self.runs[place]
-            .agent
-            .clone()
-            .expect("a place that got a reply has an agent")
+        self.runs[place].agent.clone().expect("a place that got a reply has an agent")
     }
 }
 
 /// The plan, `None` for an immediate answer, or what is wrong.
 fn read_plan(task: &Task, calls: &[Asked<'_>], ctx: Ctx<'_>) -> Result<Option<Plan>, String> {
     let must = format!("call exactly one of the tools {SUBMIT_PLAN} and {ANSWER}");
-    let call = calls
-        .iter()
-        .find(|c| c.name == SUBMIT_PLAN || c.name == ANSWER)
-        .ok_or_else(|| format!("you called neither; {must}"))?;
-    let args = call
-        .args
-        .map_err(|e| format!("the arguments are not JSON ({e})"))?;
+    let call = calls.iter().find(|c| c.name == SUBMIT_PLAN || c.name == ANSWER).ok_or_else(|| format!("you called neither; {must}"))?;
+    let args = call.args.map_err(|e| format!("the arguments are not JSON ({e})"))?;
     if call.name == SUBMIT_PLAN {
         return Plan::check(args, &task.spec, ctx.limits).map(Some);
     }
-    let text = args
-        .get("text")
-        .and_then(Value::as_str)
-        .map_or("", str::trim);
-    if text.is_empty() {
-        Err(format!("{ANSWER} needs a non-empty text"))
-    } else {
-        Ok(None)
-    }
+    let text = args.get("text").and_then(Value::as_str).map_or("", str::trim);
+    if text.is_empty() { Err(format!("{ANSWER} needs a non-empty text")) } else { Ok(None) }
 }
 
 fn parse<T: DeserializeOwned>(args: &Value) -> Result<T, (CallOutcome, String)> {
-    serde_json::from_value(args.clone())
-        .map_err(|e| (CallOutcome::Invalid, format!("not executed: {e}")))
+    serde_json::from_value(args.clone()).map_err(|e| (CallOutcome::Invalid, format!("not executed: {e}")))
 }
 
 fn cut(text: &str) -> String {

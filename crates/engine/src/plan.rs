@@ -67,14 +67,9 @@ pub fn offered(spec: &TaskSpec) -> Vec<AgentType> {
         Some(TaskType::Research) => &["researcher"],
         Some(TaskType::Coding) => &["coder", "tester"],
         Some(TaskType::Analysis) => &["analyst"],
-        Some(TaskType::Mixed) | None => {
-            &["researcher", "analyst", "coder", "tester", "coordinator"]
-        }
+        Some(TaskType::Mixed) | None => &["researcher", "analyst", "coder", "tester", "coordinator"],
     };
-    names
-        .iter()
-        .map(|n| AgentType::new(*n).expect("built-in names are valid"))
-        .collect()
+    names.iter().map(|n| AgentType::new(*n).expect("built-in names are valid")).collect()
 }
 
 /// The type of the coordinator.
@@ -93,25 +88,18 @@ impl Plan {
             capabilities: vec![],
             depends_on: vec![],
         };
-        Self {
-            steps: vec![step],
-            rationale: String::new(),
-        }
+        Self { steps: vec![step], rationale: String::new() }
     }
 
     /// Reads and checks the arguments of `submit_plan`. The error is one sentence for the model, with the exact reason.
     pub fn check(args: &Value, spec: &TaskSpec, limits: &Limits) -> Result<Self, String> {
-        let mut plan: Self = serde_json::from_value(args.clone())
-            .map_err(|e| format!("the plan does not have the required form: {e}"))?;
+        let mut plan: Self = serde_json::from_value(args.clone()).map_err(|e| format!("the plan does not have the required form: {e}"))?;
         let most = limits.plan_steps_max as usize;
         if plan.steps.is_empty() {
             return Err("the plan has no steps".into());
         }
         if plan.steps.len() > most {
-            return Err(format!(
-                "the plan has {} steps; at most {most} are allowed",
-                plan.steps.len()
-            ));
+            return Err(format!("the plan has {} steps; at most {most} are allowed", plan.steps.len()));
         }
         let types = offered(spec);
         let mut index = BTreeMap::new();
@@ -127,11 +115,7 @@ impl Plan {
                 None => step.agent_type = types.first().cloned(),
                 Some(t) if types.contains(t) => {}
                 Some(t) => {
-                    return Err(format!(
-                        "step '{}' asks for the agent type '{t}'; available: {}",
-                        step.id,
-                        join(&types)
-                    ));
+                    return Err(format!("step '{}' asks for the agent type '{t}'; available: {}", step.id, join(&types)));
                 }
             }
             if step.title.trim().is_empty() {
@@ -142,10 +126,7 @@ impl Plan {
         }
         for step in &plan.steps {
             if let Some(unknown) = step.depends_on.iter().find(|d| !index.contains_key(*d)) {
-                return Err(format!(
-                    "step '{}' depends on '{unknown}', which is not a step of the plan",
-                    step.id
-                ));
+                return Err(format!("step '{}' depends on '{unknown}', which is not a step of the plan", step.id));
             }
         }
         match plan.cycle(&index) {
@@ -183,39 +164,20 @@ impl Plan {
         let mut on_path = vec![false; self.steps.len()];
         while !std::mem::replace(&mut on_path[at], true) {
             path.push(at);
-            at = self.steps[at]
-                .depends_on
-                .iter()
-                .map(|d| index[d])
-                .find(|d| open[*d] > 0)?;
+            at = self.steps[at].depends_on.iter().map(|d| index[d]).find(|d| open[*d] > 0)?;
         }
         let start = path.iter().position(|p| *p == at)?;
-        Some(
-            path[start..]
-                .iter()
-                .rev()
-                .chain([&path[path.len() - 1]])
-                .map(|i| self.steps[*i].id.clone())
-                .collect(),
-        )
+        Some(path[start..].iter().rev().chain([&path[path.len() - 1]]).map(|i| self.steps[*i].id.clone()).collect())
     }
 }
 
 fn join<T: std::fmt::Display>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The first words of a text, at most 60 characters.
 pub fn title_of(text: &str) -> String {
-    let line = text
-        .lines()
-        .find(|l| !l.trim().is_empty())
-        .unwrap_or("")
-        .trim();
+    let line = text.lines().find(|l| !l.trim().is_empty()).unwrap_or("").trim();
     if line.chars().count() <= 60 {
         return line.to_owned();
     }
@@ -233,19 +195,19 @@ pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits) -> Vec<ToolSpec> {
             name: SUBMIT_PLAN.into(),
             description: "Submit the plan: steps that agents will carry out, in parallel wherever their dependencies allow.".into(),
             input_schema: json!({
-                "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
-                "properties": {
-                    "steps": {"type": "array", "minItems": 1, "maxItems": limits.plan_steps_max, "items": {
-                        "type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
-                        "properties": {
-                            "id": id, "title": {"type": "string"},
-                            "instructions": {"type": "string", "description": "Everything the agent must know; it sees the task and the outputs of the steps it depends on, nothing else."},
-                            "agent_type": {"type": "string", "enum": types},
-                            "capabilities": {"type": "array", "items": {"type": "string"}},
-                            "depends_on": {"type": "array", "items": id, "description": "Ids of earlier steps whose outputs this step needs. Empty if it can start at once."}
-                        }}},
-                    "rationale": {"type": "string", "description": "One sentence: why these steps."}
-                }}),
+            "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
+            "properties": {
+                "steps": {"type": "array", "minItems": 1, "maxItems": limits.plan_steps_max, "items": {
+                    "type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
+                    "properties": {
+                        "id": id, "title": {"type": "string"},
+                        "instructions": {"type": "string", "description": "Everything the agent must know; it sees the task and the outputs of the steps it depends on, nothing else."},
+                        "agent_type": {"type": "string", "enum": types},
+                        "capabilities": {"type": "array", "items": {"type": "string"}},
+                        "depends_on": {"type": "array", "items": id, "description": "Ids of earlier steps whose outputs this step needs. Empty if it can start at once."}
+                    }}},
+                "rationale": {"type": "string", "description": "One sentence: why these steps."}
+            }}),
         },
         ToolSpec {
             name: ANSWER.into(),

@@ -116,21 +116,8 @@ impl Pool {
         for (id, kind, since) in known {
             let next = pool.next_number.entry(kind.clone()).or_default();
             *next = (*next).max(id.number());
-            pool.idle
-                .entry(kind.clone())
-                .or_default()
-                .insert(id.clone());
-            pool.agents.insert(
-                id.clone(),
-                Agent {
-                    id,
-                    kind,
-                    at: None,
-                    served: 0,
-                    since,
-                    changed: since,
-                },
-            );
+            pool.idle.entry(kind.clone()).or_default().insert(id.clone());
+            pool.agents.insert(id.clone(), Agent { id, kind, at: None, served: 0, since, changed: since });
         }
         pool
     }
@@ -201,17 +188,29 @@ impl Pool {
         }
     }
 
+    /// Whether the place has an agent.
+    pub fn has(&self, spot: &Spot) -> bool {
+        self.seated.contains_key(spot)
+    }
+
+    /// A task needs no agents any more.
+    pub fn leave_task(&mut self, task: &TaskId, now: Time) {
+        let from = (task.clone(), Place::Plan);
+        let of_task = |spot: &Spot| spot.0 == *task;
+        let spots: Vec<Spot> = self.waiting.range(from.clone()..).map(|(s, _)| s).take_while(|s| of_task(s)).cloned().collect();
+        let seated: Vec<Spot> = self.seated.range(from..).map(|(s, _)| s).take_while(|s| of_task(s)).cloned().collect();
+        for spot in spots.iter().chain(&seated) {
+            self.leave(spot, now);
+        }
+    }
+
     /// A place waits for an agent. Asking again changes nothing.
     pub fn want(&mut self, want: Want) {
         if self.seated.contains_key(&want.spot) || self.waiting.contains_key(&want.spot) {
             return;
         }
-        let rank = Rank {
-            lane: lane(want.priority, want.since),
-            path: std::cmp::Reverse(want.path),
-            since: want.since,
-            spot: want.spot.clone(),
-        };
+        let rank =
+            Rank { lane: lane(want.priority, want.since), path: std::cmp::Reverse(want.path), since: want.since, spot: want.spot.clone() };
         let task = want.spot.0.clone();
         let seats = self.tasks.entry(task.clone()).or_default();
         seats.max = want.task_max;
@@ -255,10 +254,7 @@ impl Pool {
             let Some(rank) = self.queue.first().cloned() else {
                 break;
             };
-            let (rank, want) = self
-                .waiting
-                .remove(&rank.spot)
-                .expect("what stands in the queue waits");
+            let (rank, want) = self.waiting.remove(&rank.spot).expect("what stands in the queue waits");
             if let Some(t) = self.tasks.get_mut(&rank.spot.0) {
                 t.waiting.remove(&rank);
             }
@@ -294,11 +290,7 @@ impl Pool {
         self.tasks.entry(want.spot.0.clone()).or_default().used += 1;
         self.refresh(&want.spot.0);
         self.seated.insert(want.spot.clone(), id.clone());
-        Grant {
-            spot: want.spot.clone(),
-            agent: id,
-            new,
-        }
+        Grant { spot: want.spot.clone(), agent: id, new }
     }
 }
 
@@ -308,19 +300,9 @@ mod tests {
     use crate::ids::StepId;
 
     fn spot(task: &str, step: &str) -> Spot {
-        (
-            TaskId::new(format!("task_{task:0>10}")).unwrap(),
-            Place::Step(StepId::new(step).unwrap()),
-        )
+        (TaskId::new(format!("task_{task:0>10}")).unwrap(), Place::Step(StepId::new(step).unwrap()))
     }
-    fn want(
-        task: &str,
-        step: &str,
-        priority: Priority,
-        path: u32,
-        since_s: i64,
-        task_max: u32,
-    ) -> Want {
+    fn want(task: &str, step: &str, priority: Priority, path: u32, since_s: i64, task_max: u32) -> Want {
         Want {
             spot: spot(task, step),
             kind: AgentType::new("coder").unwrap(),
@@ -366,29 +348,18 @@ mod tests {
             pool.want(want("a", step, Priority::High, 1, 0, 2));
             pool.want(want("b", step, Priority::Low, 1, 0, 9));
         }
-        let got: Vec<_> = pool
-            .grant(Time(1))
-            .into_iter()
-            .map(|g| (g.spot.0.to_string(), g.agent.to_string(), g.new))
-            .collect();
+        let got: Vec<_> = pool.grant(Time(1)).into_iter().map(|g| (g.spot.0.to_string(), g.agent.to_string(), g.new)).collect();
         assert_eq!(
             got,
             [
                 ("task_000000000a".into(), "agent_coder_001".into(), true),
                 ("task_000000000a".into(), "agent_coder_002".into(), true),
-                (
-                    "task_000000000b".into(),
-                    "agent_coder_003".to_string(),
-                    true
-                ),
+                ("task_000000000b".into(), "agent_coder_003".to_string(), true),
             ]
         );
         pool.leave(&spot("b", "s1"), Time(2));
         let next = pool.grant(Time(2));
-        assert_eq!(
-            (next[0].spot.clone(), next[0].agent.as_str(), next[0].new),
-            (spot("b", "s2"), "agent_coder_003", false)
-        );
+        assert_eq!((next[0].spot.clone(), next[0].agent.as_str(), next[0].new), (spot("b", "s2"), "agent_coder_003", false));
         pool.leave(&spot("a", "s1"), Time(3));
         assert_eq!(pool.grant(Time(3))[0].spot, spot("a", "s3"));
         assert_eq!(pool.busy(), 3);

@@ -23,10 +23,7 @@ pub enum Verdict {
 /// (M. Brooker, "Exponential Backoff And Jitter", 2015), never shorter than the provider's `retry-after`.
 pub fn verdict(error: &CallError, failed: u32, dice: u32, limits: &Limits) -> Verdict {
     let most = match error.class {
-        FailureClass::Overloaded
-        | FailureClass::Unreachable
-        | FailureClass::Stalled
-        | FailureClass::Truncated => limits.attempts_max,
+        FailureClass::Overloaded | FailureClass::Unreachable | FailureClass::Stalled | FailureClass::Truncated => limits.attempts_max,
         FailureClass::RateLimited => limits.rate_limited_max,
         FailureClass::Auth => return Verdict::Hold(PauseReason::Auth),
         FailureClass::Billing => return Verdict::Hold(PauseReason::Billing),
@@ -38,14 +35,9 @@ pub fn verdict(error: &CallError, failed: u32, dice: u32, limits: &Limits) -> Ve
     if failed >= most {
         return Verdict::GiveUp(FailureCode::ProviderFailed);
     }
-    let ceiling = limits
-        .backoff_first_ms
-        .saturating_mul(1 << (failed - 1).min(20))
-        .min(limits.backoff_max_ms);
+    let ceiling = limits.backoff_first_ms.saturating_mul(1 << (failed - 1).min(20)).min(limits.backoff_max_ms);
     let jittered = ceiling.saturating_mul(u64::from(dice.min(1000))) / 1000;
-    Verdict::Again {
-        after_ms: jittered.max(error.retry_after_ms.unwrap_or(0)),
-    }
+    Verdict::Again { after_ms: jittered.max(error.retry_after_ms.unwrap_or(0)) }
 }
 
 #[cfg(test)]
@@ -54,110 +46,29 @@ mod tests {
     #[test]
     fn the_table() {
         let limits = Limits::default();
-        let call = |class, retry_after_ms| CallError {
-            class,
-            message: String::new(),
-            retry_after_ms,
-            status: None,
-            possibly_billed: false,
-        };
+        let call =
+            |class, retry_after_ms| CallError { class, message: String::new(), retry_after_ms, status: None, possibly_billed: false };
         use FailureClass as C;
         let cases = [
-            (
-                C::Overloaded,
-                None,
-                1,
-                1000,
-                Verdict::Again { after_ms: 500 },
-            ),
-            (
-                C::Overloaded,
-                None,
-                3,
-                1000,
-                Verdict::Again { after_ms: 2000 },
-            ),
+            (C::Overloaded, None, 1, 1000, Verdict::Again { after_ms: 500 }),
+            (C::Overloaded, None, 3, 1000, Verdict::Again { after_ms: 2000 }),
             (C::Overloaded, None, 3, 0, Verdict::Again { after_ms: 0 }),
-            (
-                C::Overloaded,
-                None,
-                4,
-                1000,
-                Verdict::GiveUp(FailureCode::ProviderFailed),
-            ),
-            (
-                C::RateLimited,
-                Some(7000),
-                1,
-                1000,
-                Verdict::Again { after_ms: 7000 },
-            ),
-            (
-                C::RateLimited,
-                None,
-                11,
-                1000,
-                Verdict::Again { after_ms: 30_000 },
-            ),
-            (
-                C::RateLimited,
-                None,
-                12,
-                1000,
-                Verdict::GiveUp(FailureCode::ProviderFailed),
-            ),
+            (C::Overloaded, None, 4, 1000, Verdict::GiveUp(FailureCode::ProviderFailed)),
+            (C::RateLimited, Some(7000), 1, 1000, Verdict::Again { after_ms: 7000 }),
+            (C::RateLimited, None, 11, 1000, Verdict::Again { after_ms: 30_000 }),
+            (C::RateLimited, None, 12, 1000, Verdict::GiveUp(FailureCode::ProviderFailed)),
             (C::Stalled, None, 1, 500, Verdict::Again { after_ms: 250 }),
-            (
-                C::Truncated,
-                None,
-                2,
-                1000,
-                Verdict::Again { after_ms: 1000 },
-            ),
-            (
-                C::Unreachable,
-                None,
-                4,
-                1,
-                Verdict::GiveUp(FailureCode::ProviderFailed),
-            ),
+            (C::Truncated, None, 2, 1000, Verdict::Again { after_ms: 1000 }),
+            (C::Unreachable, None, 4, 1, Verdict::GiveUp(FailureCode::ProviderFailed)),
             (C::Auth, None, 1, 0, Verdict::Hold(PauseReason::Auth)),
             (C::Billing, None, 1, 0, Verdict::Hold(PauseReason::Billing)),
-            (
-                C::ModelGone,
-                None,
-                1,
-                0,
-                Verdict::Hold(PauseReason::ModelGone),
-            ),
-            (
-                C::BadRequest,
-                None,
-                1,
-                0,
-                Verdict::GiveUp(FailureCode::BadRequest),
-            ),
-            (
-                C::ContextExceeded,
-                None,
-                1,
-                0,
-                Verdict::GiveUp(FailureCode::ContextOverflow),
-            ),
-            (
-                C::Fatal,
-                None,
-                1,
-                0,
-                Verdict::GiveUp(FailureCode::ProviderFailed),
-            ),
+            (C::ModelGone, None, 1, 0, Verdict::Hold(PauseReason::ModelGone)),
+            (C::BadRequest, None, 1, 0, Verdict::GiveUp(FailureCode::BadRequest)),
+            (C::ContextExceeded, None, 1, 0, Verdict::GiveUp(FailureCode::ContextOverflow)),
+            (C::Fatal, None, 1, 0, Verdict::GiveUp(FailureCode::ProviderFailed)),
         ];
         for (class, after, failed, dice, want) in cases {
-            assert_eq!(
-                verdict(&call(class, after), failed, dice, &limits),
-                want,
-                "{class:?} {failed}"
-            );
+            assert_eq!(verdict(&call(class, after), failed, dice, &limits), want, "{class:?} {failed}");
         }
     }
 }

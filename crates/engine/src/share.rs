@@ -44,9 +44,7 @@ impl Mail {
         if self.from_step == *place {
             return false;
         }
-        self.to == "all"
-            || place.step().is_some_and(|s| s.as_str() == self.to)
-            || agent.is_some_and(|a| a.as_str() == self.to)
+        self.to == "all" || place.step().is_some_and(|s| s.as_str() == self.to) || agent.is_some_and(|a| a.as_str() == self.to)
     }
 }
 

@@ -72,10 +72,7 @@ names!(
 impl Status {
     /// No more work will be done unless it is retried.
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut)
     }
     /// Whether the transition is one of the table above.
     pub fn may_become(self, next: Self) -> bool {
@@ -154,10 +151,7 @@ names!(
 impl StepStatus {
     /// No more work will be done on it.
     pub fn is_over(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled)
     }
 }
 
@@ -240,11 +234,7 @@ mod tests {
     fn the_transition_table() {
         let mut out = String::new();
         for from in Status::ALL {
-            let to: Vec<_> = Status::ALL
-                .iter()
-                .filter(|t| from.may_become(**t))
-                .map(|t| t.as_str())
-                .collect();
+            let to: Vec<_> = Status::ALL.iter().filter(|t| from.may_become(**t)).map(|t| t.as_str()).collect();
             out += &format!("{from:<10}-> {}\n", to.join(" "));
         }
         insta::assert_snapshot!(out, @r"
@@ -261,9 +251,6 @@ mod tests {
     #[test]
     fn names_are_case_insensitive() {
         assert_eq!("high".parse::<Priority>().unwrap(), Priority::High);
-        assert_eq!(
-            "URGENT".parse::<Priority>().unwrap_err().to_string(),
-            "'URGENT' is not a priority: one of LOW, NORMAL, HIGH, CRITICAL"
-        );
+        assert_eq!("URGENT".parse::<Priority>().unwrap_err().to_string(), "'URGENT' is not a priority: one of LOW, NORMAL, HIGH, CRITICAL");
     }
 }

@@ -94,11 +94,7 @@ impl Task {
     pub fn summary(&self) -> Summary {
         let mut spec = self.spec.clone();
         if spec.description.len() > ROW_DESCRIPTION_CHARS_MAX {
-            spec.description = spec
-                .description
-                .chars()
-                .take(ROW_DESCRIPTION_CHARS_MAX)
-                .collect();
+            spec.description = spec.description.chars().take(ROW_DESCRIPTION_CHARS_MAX).collect();
         }
         (spec.context, spec.constraints) = (None, None);
         Summary {
@@ -129,20 +125,13 @@ impl Task {
         let message = match self.status {
             Status::Blocked => format!("waits for {} tasks", self.waiting_for.len()),
             Status::Queued => "waits for an agent".into(),
-            Status::Paused => self
-                .pause
-                .as_ref()
-                .map_or(String::new(), |(r, _)| format!("paused: {r}")),
+            Status::Paused => self.pause.as_ref().map_or(String::new(), |(r, _)| format!("paused: {r}")),
             Status::Running => self.doing(),
             Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => {
                 self.status.as_str().to_ascii_lowercase().replace('_', " ")
             }
         };
-        Progress {
-            completed: self.done_steps,
-            total,
-            message,
-        }
+        Progress { completed: self.done_steps, total, message }
     }
 
     fn doing(&self) -> String {
@@ -163,18 +152,9 @@ impl Task {
     /// The agents at work, at most `most`.
     pub fn at_work(&self, most: usize) -> Vec<AtWork> {
         let row = |place: &Place| {
-            let run = self
-                .runs
-                .get(place)
-                .filter(|r| r.status == StepStatus::Running)?;
+            let run = self.runs.get(place).filter(|r| r.status == StepStatus::Running)?;
             let (activity, since) = activity(run);
-            Some(AtWork {
-                agent: run.agent.clone()?,
-                kind: run.kind.clone(),
-                place: place.clone(),
-                activity,
-                since,
-            })
+            Some(AtWork { agent: run.agent.clone()?, kind: run.kind.clone(), place: place.clone(), activity, since })
         };
         self.running.iter().filter_map(row).take(most).collect()
     }
@@ -188,26 +168,10 @@ fn activity(run: &Run) -> (String, Time) {
     };
     let number = run.turns.len() - (run.base as usize).min(run.turns.len());
     if let Some(open) = &turn.open {
-        let retry = if open.attempt > 1 {
-            format!(", attempt {}", open.attempt)
-        } else {
-            String::new()
-        };
-        return (
-            format!("asking {} (turn {number}{retry})", turn.model),
-            open.at,
-        );
+        let retry = if open.attempt > 1 { format!(", attempt {}", open.attempt) } else { String::new() };
+        return (format!("asking {} (turn {number}{retry})", turn.model), open.at);
     }
-    let tools: Vec<&str> = turn
-        .calls
-        .iter()
-        .filter(|c| matches!(c.state, CallState::Open { .. }))
-        .map(|c| c.name.as_str())
-        .collect();
+    let tools: Vec<&str> = turn.calls.iter().filter(|c| matches!(c.state, CallState::Open { .. })).map(|c| c.name.as_str()).collect();
     let at = turn.paid.as_ref().map_or(since, |p| p.at);
-    if tools.is_empty() {
-        (format!("after turn {number}"), at)
-    } else {
-        (format!("running {}", tools.join(", ")), at)
-    }
+    if tools.is_empty() { (format!("after turn {number}"), at) } else { (format!("running {}", tools.join(", ")), at) }
 }

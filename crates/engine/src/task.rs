@@ -98,6 +98,9 @@ pub struct Turn {
     pub limited: u32,
     /// The last failure, in one line.
     pub last_error: Option<String>,
+    /// Its class: decides on a fallback model, where one is configured.
+    #[serde(default)]
+    pub last_class: Option<crate::message::FailureClass>,
     /// First intent.
     pub requested_at: Option<Time>,
     /// The call, while it should be in flight.
@@ -117,30 +120,15 @@ pub struct Turn {
 impl Turn {
     /// All tool calls have ended.
     pub fn settled(&self) -> bool {
-        self.calls
-            .iter()
-            .all(|c| matches!(c.state, CallState::Settled { .. }))
+        self.calls.iter().all(|c| matches!(c.state, CallState::Settled { .. }))
     }
     /// Something of it should be in flight.
     pub fn is_open(&self) -> bool {
-        self.open.is_some()
-            || self
-                .calls
-                .iter()
-                .any(|c| matches!(c.state, CallState::Open { .. }))
+        self.open.is_some() || self.calls.iter().any(|c| matches!(c.state, CallState::Open { .. }))
     }
     /// There were calls, and none was valid.
     pub(crate) fn all_invalid(&self) -> bool {
-        !self.calls.is_empty()
-            && self.calls.iter().all(|c| {
-                matches!(
-                    c.state,
-                    CallState::Settled {
-                        outcome: CallOutcome::Invalid,
-                        ..
-                    }
-                )
-            })
+        !self.calls.is_empty() && self.calls.iter().all(|c| matches!(c.state, CallState::Settled { outcome: CallOutcome::Invalid, .. }))
     }
 }
 
@@ -238,11 +226,7 @@ impl Run {
         let Some(last) = turns.last().filter(|t| !t.calls.is_empty()) else {
             return 0;
         };
-        turns
-            .iter()
-            .rev()
-            .take_while(|t| !t.calls.is_empty() && t.signature == last.signature)
-            .count() as u32
+        turns.iter().rev().take_while(|t| !t.calls.is_empty() && t.signature == last.signature).count() as u32
     }
 }
 
@@ -401,33 +385,23 @@ impl Task {
     /// The step of the plan at a place.
     pub fn step(&self, place: &Place) -> Option<&PlanStep> {
         let run = self.runs.get(place)?;
-        place
-            .step()
-            .and_then(|_| self.plan.as_ref()?.steps.get(run.index as usize))
+        place.step().and_then(|_| self.plan.as_ref()?.steps.get(run.index as usize))
     }
 
     /// The steps in the order of the plan.
     pub fn steps(&self) -> impl Iterator<Item = (&PlanStep, &Run)> {
-        self.plan
-            .iter()
-            .flat_map(|p| &p.steps)
-            .filter_map(|s| Some((s, self.runs.get(&Place::Step(s.id.clone()))?)))
+        self.plan.iter().flat_map(|p| &p.steps).filter_map(|s| Some((s, self.runs.get(&Place::Step(s.id.clone()))?)))
     }
 
     /// Whether any model call should be in flight.
     pub(crate) fn any_model_open(&self) -> bool {
-        self.running
-            .iter()
-            .any(|p| self.runs[p].current().is_some_and(|t| t.open.is_some()))
+        self.running.iter().any(|p| self.runs[p].current().is_some_and(|t| t.open.is_some()))
     }
 
     /// The one step everything leads to, if there is just one.
     pub(crate) fn sink(&self) -> Option<&StepId> {
         let plan = self.plan.as_ref()?;
-        let mut ends = plan
-            .steps
-            .iter()
-            .filter(|s| self.followers.get(&s.id).is_none_or(Vec::is_empty));
+        let mut ends = plan.steps.iter().filter(|s| self.followers.get(&s.id).is_none_or(Vec::is_empty));
         let first = ends.next()?;
         ends.next().is_none().then_some(&first.id)
     }
@@ -453,14 +427,8 @@ impl Task {
             return vec![];
         }
         let since = run.ready_at.unwrap_or(self.created_at);
-        let mut out = vec![Action::Seat {
-            place: place.clone(),
-            kind: run.kind.clone(),
-            agent: run.agent.clone(),
-            at_work,
-            path: run.path,
-            since,
-        }];
+        let mut out =
+            vec![Action::Seat { place: place.clone(), kind: run.kind.clone(), agent: run.agent.clone(), at_work, path: run.path, since }];
         if !at_work {
             return out;
         }
@@ -489,8 +457,7 @@ impl Task {
 
     /// Whether a call waited for its time when the task was held: it is not sent before the task goes on.
     pub(crate) fn held_back(&self, open: &OpenCall) -> bool {
-        self.paused_at
-            .is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
+        self.paused_at.is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
     }
 
     /// The deadline of a step an agent is at, while its time runs.
@@ -502,22 +469,14 @@ impl Task {
             return None;
         }
         let held = self.paused_ms.saturating_sub(run.held_ms);
-        Some(Action::StepDeadline {
-            place: place.clone(),
-            at: run
-                .started_at?
-                .plus_ms(limit.saturating_mul(1_000).saturating_add(held)),
-        })
+        Some(Action::StepDeadline { place: place.clone(), at: run.started_at?.plus_ms(limit.saturating_mul(1_000).saturating_add(held)) })
     }
 
     /// The task's own deadline, while its time runs.
     pub fn deadline(&self) -> Option<Action> {
         let (started, limit) = (self.started_at?, self.spec.timeout_s?);
-        let live =
-            !self.status.is_terminal() && !matches!(self.status, Status::Paused | Status::Blocked);
-        live.then(|| Action::Deadline {
-            at: started.plus_ms(limit.saturating_mul(1_000).saturating_add(self.paused_ms)),
-        })
+        let live = !self.status.is_terminal() && !matches!(self.status, Status::Paused | Status::Blocked);
+        live.then(|| Action::Deadline { at: started.plus_ms(limit.saturating_mul(1_000).saturating_add(self.paused_ms)) })
     }
 
     /// The places whose actions may differ from when this was last called. Only a way to avoid asking for all of

@@ -2,19 +2,14 @@
 use serde::{Deserialize, Serialize};
 
 /// Microseconds since the Unix epoch, UTC.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub i64);
 
 impl Time {
     /// This time plus `ms` milliseconds (saturating).
     pub fn plus_ms(self, ms: u64) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000)),
-        )
+        Self(self.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000)))
     }
     /// Milliseconds from `earlier` to this time; 0 if `earlier` is later.
     pub fn since_ms(self, earlier: Self) -> u64 {

@@ -117,36 +117,28 @@ impl Rate {
         }
     }
 
-    /// Takes one request with so many tokens from the key's buckets, or refuses and takes nothing.
-    pub(crate) fn take(
-        &self,
-        key: &str,
-        input: u64,
-        output: u64,
-        now_ms: u64,
-    ) -> Result<RateSeen, Refused> {
+    /// Takes one request with so many input tokens from the key's buckets, or refuses and takes nothing. Output is not known yet; some must be left.
+    pub(crate) fn take(&self, key: &str, input: u64, now_ms: u64) -> Result<(), Box<Refused>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if !keys.contains_key(key) {
             if keys.len() >= KEYS_MAX {
                 keys.clear();
             }
             let new = |limit: Option<u64>| limit.map(|limit| Bucket::new(limit, now_ms));
-            let yaml = &self.yaml;
             let buckets = Buckets {
-                requests: new(yaml.requests_per_minute),
-                input: new(yaml.input_tokens_per_minute),
-                output: new(yaml.output_tokens_per_minute),
+                requests: new(self.yaml.requests_per_minute),
+                input: new(self.yaml.input_tokens_per_minute),
+                output: new(self.yaml.output_tokens_per_minute),
             };
             keys.insert(key.to_owned(), buckets);
         }
         let buckets = keys.get_mut(key).expect("inserted above");
-        let wanted = [
+        let mut refused: Option<(u64, &'static str, u64)> = None;
+        for (bucket, want, what) in [
             (&mut buckets.requests, 1, "requests"),
             (&mut buckets.input, input, "input tokens"),
-            (&mut buckets.output, output, "output tokens"),
-        ];
-        let mut refused: Option<(u64, &'static str, u64)> = None;
-        for (bucket, want, what) in wanted {
+            (&mut buckets.output, 1, "output tokens"),
+        ] {
             if let Some(bucket) = bucket {
                 bucket.fill(now_ms);
                 if let Some(wait) = bucket
@@ -158,22 +150,30 @@ impl Rate {
             }
         }
         if let Some((retry_after_ms, what, limit)) = refused {
-            return Err(Refused {
+            return Err(Box::new(Refused {
                 seen: buckets.seen(),
                 retry_after_ms,
                 what,
                 limit,
-            });
+            }));
         }
-        for (bucket, n) in [
-            (&mut buckets.requests, 1),
-            (&mut buckets.input, input),
-            (&mut buckets.output, output),
-        ] {
+        for (bucket, n) in [(&mut buckets.requests, 1), (&mut buckets.input, input)] {
             if let Some(bucket) = bucket {
                 bucket.take(n);
             }
         }
-        Ok(buckets.seen())
+        Ok(())
+    }
+
+    /// Takes the output tokens of a call that was let in, and says where the key stands.
+    pub(crate) fn settle(&self, key: &str, output: u64) -> RateSeen {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(buckets) = keys.get_mut(key) else {
+            return RateSeen::default();
+        };
+        if let Some(bucket) = &mut buckets.output {
+            bucket.take(output);
+        }
+        buckets.seen()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use maos_engine::message::{Request, Role, StopReason, Usage};
 
 use crate::cache::{Cache, Fingerprint, Input, Mark, Place};
-use crate::fault::{ErrorBody, Fault};
+use crate::fault::{ErrorBody, Fault, kind_of_status};
 use crate::matching::{Seen, last_prompt, last_result, last_tool_result};
 use crate::planned::{Planned, UsageSaid, Wire};
 use crate::ranges::mix;
@@ -108,12 +108,35 @@ impl ScriptState {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let print = Fingerprint::of(request, meta.marks);
         let prompt = last_prompt(request);
-        let turn = request
-            .messages
-            .iter()
-            .filter(|message| message.role == Role::Assistant)
-            .count() as u64
-            + 1;
+        let refuse = |rule: &str, status: u16, message: String| {
+            self.refuse(request, call, rule, status, message, meta)
+        };
+        if print.tokens > self.script.context_tokens {
+            let most = self.script.context_tokens;
+            let message = format!(
+                "prompt is too long: {} tokens > {most} maximum",
+                print.tokens
+            );
+            return refuse("-", 400, message);
+        }
+        let (input, warms) = self.cache.classify(&print, meta.key, meta.now_ms);
+        let rate_input = input.fresh + input.write_5m + input.write_1h;
+        if let Some(rate) = &self.rate
+            && let Err(refused) = rate.take(meta.key, rate_input, meta.now_ms)
+        {
+            let message = format!(
+                "This request would exceed your organization's rate limit of {} {} per minute.",
+                refused.limit, refused.what
+            );
+            let mut planned = refuse("rate_limit", 429, message);
+            let seconds = refused.retry_after_ms.div_ceil(1_000).max(1);
+            planned
+                .headers
+                .push(("retry-after".to_owned(), seconds.to_string()));
+            planned.rate = Some(refused.seen);
+            return planned;
+        }
+        let turn = turn_of(request);
         let seen = Seen {
             request,
             headers: meta.headers,
@@ -123,36 +146,15 @@ impl ScriptState {
             turn,
             last_result: last_result(request),
         };
-        if print.tokens > self.script.context_tokens {
-            let message = format!(
-                "prompt is too long: {} tokens > {} maximum",
-                print.tokens, self.script.context_tokens
-            );
-            return self.refuse(
-                request,
-                call,
-                "-",
-                400,
-                "invalid_request_error",
-                message,
-                meta,
-            );
-        }
         let Some((rule, n)) = self.choose(&seen, print.hash) else {
-            let message = format!(
-                "no rule of the script matches this call (last user text: {:?})",
-                head(&prompt)
-            );
-            return self.refuse(
-                request,
-                call,
+            let head = head(&prompt);
+            return refuse(
                 "-",
                 400,
-                "invalid_request_error",
-                message,
-                meta,
+                format!("no rule of the script matches this call (last user text: {head:?})"),
             );
         };
+        let wants_groups = rule.says.highest_group.is_some();
         let vars = Vars {
             prompt: &prompt,
             system: &request.system,
@@ -161,7 +163,7 @@ impl ScriptState {
             turn,
             n,
             call,
-            captures: if rule.says.highest_group.is_some() {
+            captures: if wants_groups {
                 rule.matcher.captures(&prompt)
             } else {
                 None
@@ -169,51 +171,6 @@ impl ScriptState {
         };
         let seed = mix(self.script.seed ^ print.hash);
         let (pieces, stop, output) = rule.says.render(request, &vars, seed);
-        let (input, warms) = self.cache.classify(&print, meta.key, meta.now_ms);
-        // An answer that is an error costs a request, but no tokens.
-        let refused_by_script = matches!(rule.fault, Some(Fault::Status { .. }));
-        let (rate_input, rate_output) = if refused_by_script {
-            (0, 0)
-        } else {
-            (input.fresh + input.write_5m + input.write_1h, output)
-        };
-        let rate = match self
-            .rate
-            .as_ref()
-            .map(|rate| rate.take(meta.key, rate_input, rate_output, meta.now_ms))
-            .transpose()
-        {
-            Ok(rate) => rate,
-            Err(refused) => {
-                let message = format!(
-                    "This request would exceed your organization's rate limit of {} {} per minute.",
-                    refused.limit, refused.what
-                );
-                let mut planned = self.refuse(
-                    request,
-                    call,
-                    "rate_limit",
-                    429,
-                    "rate_limit_error",
-                    message,
-                    meta,
-                );
-                planned.headers.push((
-                    "retry-after".to_owned(),
-                    refused.retry_after_ms.div_ceil(1_000).max(1).to_string(),
-                ));
-                planned.rate = Some(refused.seen);
-                return planned;
-            }
-        };
-        let usage = Usage {
-            input_tokens: input.fresh,
-            output_tokens: output,
-            cache_read_tokens: input.read,
-            cache_write_5m_tokens: input.write_5m,
-            cache_write_1h_tokens: input.write_1h,
-            estimated: false,
-        };
         Planned {
             rule: rule.name.clone(),
             latency: rule.latency.draw(seed),
@@ -222,11 +179,11 @@ impl ScriptState {
             pieces,
             stop,
             usage_said: said(rule.says.usage, input, output),
-            usage,
+            usage: usage_of(input, output),
             fault: rule.fault.clone(),
             headers: rule.headers.clone(),
             wire: rule.says.wire,
-            rate,
+            rate: self.rate.as_ref().map(|rate| rate.settle(meta.key, output)),
             model: request.model.clone(),
             message_id: drawn_id("msg_", seed),
             request_id: self.request_id(call),
@@ -291,17 +248,16 @@ impl ScriptState {
         drawn_id("req_", mix(self.script.seed).wrapping_add(call))
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn refuse(
         &self,
         request: &Request,
         call: u64,
         rule: &str,
         status: u16,
-        kind: &str,
         message: String,
         meta: &Meta,
     ) -> Planned {
+        let kind = kind_of_status(status).to_owned();
         Planned {
             rule: rule.into(),
             latency: std::time::Duration::ZERO,
@@ -313,10 +269,7 @@ impl ScriptState {
             usage: Usage::default(),
             fault: Some(Fault::Status {
                 status,
-                body: ErrorBody::Typed {
-                    kind: kind.to_owned(),
-                    message,
-                },
+                body: ErrorBody::Typed { kind, message },
             }),
             headers: Vec::new(),
             wire: Wire::default(),
@@ -327,6 +280,26 @@ impl ScriptState {
             warms: Vec::new(),
             at_ms: meta.now_ms,
         }
+    }
+}
+
+/// The number of the assistant turn that is asked for, from 1.
+fn turn_of(request: &Request) -> u64 {
+    let said = request
+        .messages
+        .iter()
+        .filter(|message| message.role == Role::Assistant);
+    said.count() as u64 + 1
+}
+
+fn usage_of(input: Input, output: u64) -> Usage {
+    Usage {
+        input_tokens: input.fresh,
+        output_tokens: output,
+        cache_read_tokens: input.read,
+        cache_write_5m_tokens: input.write_5m,
+        cache_write_1h_tokens: input.write_1h,
+        estimated: false,
     }
 }
 

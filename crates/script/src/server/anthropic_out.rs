@@ -220,13 +220,24 @@ pub(crate) fn whole(planned: &Planned, ended: bool) -> String {
 
 /// An error, as the body of an answer and as the data of an `error` event.
 pub(crate) fn error(kind: &str, message: &str, request_id: &str) -> String {
-    let request_id = if request_id.is_empty() {
+    error_with(kind, message, None, request_id)
+}
+
+/// An error with details, which are JSON.
+pub(crate) fn error_with(
+    kind: &str,
+    message: &str,
+    details: Option<&str>,
+    request_id: &str,
+) -> String {
+    let details = details.map_or(String::new(), |json| format!(r#","details":{json}"#));
+    let id = if request_id.is_empty() {
         "null".to_owned()
     } else {
         quoted(request_id)
     };
     format!(
-        r#"{{"type":"error","error":{{"type":{},"message":{}}},"request_id":{request_id}}}"#,
+        r#"{{"type":"error","error":{{"type":{},"message":{}{details}}},"request_id":{id}}}"#,
         quoted(kind),
         quoted(message)
     )

@@ -24,6 +24,8 @@ pub(crate) struct Wrong {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
+    /// More, as JSON, where the provider gives it.
+    pub(crate) details: Option<&'static str>,
 }
 
 impl Wrong {
@@ -33,6 +35,7 @@ impl Wrong {
             status: 400,
             kind: "invalid_request_error",
             message: message.into(),
+            details: None,
         }
     }
 
@@ -42,6 +45,7 @@ impl Wrong {
             status,
             kind: crate::fault::kind_of_status(status),
             message: message.into(),
+            details: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::script::Script;
 use crate::state::ScriptState;
 
 mod anthropic_in;
+mod anthropic_messages;
 mod anthropic_out;
 mod check;
 mod connection;

@@ -2,7 +2,7 @@
 use std::collections::HashSet;
 
 use maos_engine::message::{Block, Message, Request, Role, ToolChoice, ToolSpec};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check::{Asked, Wrong};
 use crate::cache::{Mark, Place};
@@ -29,48 +29,8 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Wrong> {
     let (system, messages) = messages(map.get("messages"))?;
     let tools = tools(map.get("tools"))?;
     let tool_choice = tool_choice(map.get("tool_choice"), &tools)?;
-    let limit = map
-        .get("max_completion_tokens")
-        .or_else(|| map.get("max_tokens"))
-        .filter(|value| !value.is_null());
-    let max_output_tokens = match limit {
-        None => u32::MAX,
-        Some(value) => value
-            .as_u64()
-            .filter(|n| *n >= 1)
-            .map(|n| u32::try_from(n).unwrap_or(u32::MAX))
-            .ok_or_else(|| {
-                Wrong::request(
-                    "Invalid 'max_tokens': integer below minimum value. Expected a value >= 1.",
-                )
-            })?,
-    };
-    let format = map
-        .get("response_format")
-        .and_then(|format| Some((format.get("type")?.as_str()?, format)));
-    let json_schema = match format {
-        None | Some(("text", _)) => None,
-        Some(("json_object", _)) => Some(String::new()),
-        Some(("json_schema", format)) => {
-            let name = format
-                .get("json_schema")
-                .and_then(|schema| schema.get("name"))
-                .and_then(Value::as_str);
-            Some(
-                name.ok_or_else(|| {
-                    Wrong::request(
-                        "Missing required parameter: 'response_format.json_schema.name'.",
-                    )
-                })?
-                .to_owned(),
-            )
-        }
-        Some((other, _)) => {
-            return Err(Wrong::request(format!(
-                "Invalid value: '{other}'. Supported values are: 'json_object', 'json_schema', and 'text'."
-            )));
-        }
-    };
+    let max_output_tokens = output_limit(map)?;
+    let json_schema = json_schema(map.get("response_format"))?;
     // Caching is automatic here: the longest prefix seen before.
     let mut marks = vec![Mark {
         place: Place::System { bytes: usize::MAX },
@@ -111,6 +71,49 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Wrong> {
         json_schema,
         marks,
     })
+}
+
+fn output_limit(map: &Map<String, Value>) -> Result<u32, Wrong> {
+    let newer = map
+        .get("max_completion_tokens")
+        .filter(|value| !value.is_null());
+    let limit = newer
+        .or_else(|| map.get("max_tokens"))
+        .filter(|value| !value.is_null());
+    let Some(limit) = limit else {
+        return Ok(u32::MAX);
+    };
+    match limit.as_u64() {
+        Some(n) if n >= 1 => Ok(u32::try_from(n).unwrap_or(u32::MAX)),
+        Some(_) | None => Err(Wrong::request(
+            "Invalid 'max_tokens': integer below minimum value. Expected a value >= 1.",
+        )),
+    }
+}
+
+/// The name of the schema the answer must follow; empty for JSON of any shape.
+fn json_schema(format: Option<&Value>) -> Result<Option<String>, Wrong> {
+    let Some(format) = format.filter(|format| !format.is_null()) else {
+        return Ok(None);
+    };
+    match format.get("type").and_then(Value::as_str).unwrap_or("") {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(String::new())),
+        "json_schema" => {
+            let name = format
+                .get("json_schema")
+                .and_then(|schema| schema.get("name"));
+            match name.and_then(Value::as_str) {
+                Some(name) => Ok(Some(name.to_owned())),
+                None => Err(Wrong::request(
+                    "Missing required parameter: 'response_format.json_schema.name'.",
+                )),
+            }
+        }
+        other => Err(Wrong::request(format!(
+            "Invalid value: '{other}'. Supported values are: 'json_object', 'json_schema', and 'text'."
+        ))),
+    }
 }
 
 fn text_of(content: Option<&Value>) -> String {

@@ -55,104 +55,110 @@ fn completion_id(planned: &Planned) -> String {
     format!("chatcmpl-{}", planned.message_id.trim_start_matches("msg_"))
 }
 
+/// Writes the chunks of one stream: what they share stands in `head` and `tail`.
+struct Chunks {
+    out: Frames,
+    head: String,
+    tail: &'static str,
+}
+
+impl Chunks {
+    fn choice(&self, delta: &str, finish: &str) -> String {
+        let tail = self.tail;
+        format!(r#"{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]{tail}"#)
+    }
+
+    fn content(&mut self, delta: &str) {
+        let choice = self.choice(delta, "null");
+        self.out.content("", &[&self.head, &choice]);
+    }
+
+    fn plain(&mut self, delta: &str, finish: &str) {
+        let choice = self.choice(delta, finish);
+        self.out.event("", &[&self.head, &choice]);
+    }
+
+    fn pieces(&mut self, pieces: &[Piece], chunk_bytes: usize) {
+        let mut tools = 0;
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => {
+                    for part in chunks(text, chunk_bytes) {
+                        self.content(&format!(r#"{{"content":{}}}"#, quoted(part)));
+                    }
+                }
+                Piece::Thinking { text, .. } => {
+                    for part in chunks(text, chunk_bytes) {
+                        self.content(&format!(r#"{{"reasoning_content":{}}}"#, quoted(part)));
+                    }
+                }
+                Piece::Redacted(_) => {}
+                Piece::Tool { id, name, json } => {
+                    self.content(&format!(
+                        r#"{{"tool_calls":[{{"index":{tools},"id":{},"type":"function","function":{{"name":{},"arguments":""}}}}]}}"#,
+                        quoted(id),
+                        quoted(name)
+                    ));
+                    for part in chunks(json, chunk_bytes) {
+                        self.content(&format!(
+                            r#"{{"tool_calls":[{{"index":{tools},"function":{{"arguments":{}}}}}]}}"#,
+                            quoted(part)
+                        ));
+                    }
+                    tools += 1;
+                }
+            }
+        }
+    }
+}
+
 /// The stream of a reply.
 pub(crate) fn frames(planned: &Planned, include_usage: bool, created: u64) -> Frames {
     let wire = planned.wire;
-    let mut out = Frames::new(wire.crlf, wire.bom, 2_048);
     let head = format!(
         r#"{{"id":"{}","object":"chat.completion.chunk","created":{created},"model":{},"service_tier":"default","system_fingerprint":"fp_scripted","choices":["#,
         completion_id(planned),
         quoted(&planned.model),
     );
-    let usage_null = if include_usage {
+    let tail = if include_usage {
         r#","usage":null}"#
     } else {
         "}"
     };
-    let choice = |delta: &str, finish: &str| {
-        format!(
-            r#"{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]{usage_null}"#
-        )
+    let mut chunks = Chunks {
+        out: Frames::new(wire.crlf, wire.bom, 2_048),
+        head,
+        tail,
     };
-    if wire.comments || wire.pings > 0 {
-        for _ in 0..wire.pings.max(1) {
-            out.comment("ping");
-        }
+    // This API has no pings; servers that keep a stream alive send comments.
+    for _ in 0..wire.pings.max(usize::from(wire.comments)) {
+        chunks.out.comment("ping");
     }
-    out.event(
-        "",
-        &[
-            &head,
-            &choice(
-                r#"{"role":"assistant","content":"","refusal":null}"#,
-                "null",
-            ),
-        ],
+    chunks.plain(
+        r#"{"role":"assistant","content":"","refusal":null}"#,
+        "null",
     );
     if wire.unknown_event {
-        out.event("scripted_novelty", &[&head, "]", usage_null]);
+        chunks
+            .out
+            .event("scripted_novelty", &[&chunks.head, "]", tail]);
     }
     if wire.huge_line_bytes > 0 {
         let pad = "x".repeat(wire.huge_line_bytes);
-        out.event("", &[&head, r#"],"padding":""#, &pad, "\"", usage_null]);
+        chunks
+            .out
+            .event("", &[&chunks.head, r#"],"padding":""#, &pad, "\"", tail]);
     }
-    let mut tools = 0;
-    for piece in &planned.pieces {
-        match piece {
-            Piece::Text(text) => {
-                for part in chunks(text, planned.chunk_bytes) {
-                    out.content(
-                        "",
-                        &[
-                            &head,
-                            &choice(&format!(r#"{{"content":{}}}"#, quoted(part)), "null"),
-                        ],
-                    );
-                }
-            }
-            Piece::Thinking { text, .. } => {
-                for part in chunks(text, planned.chunk_bytes) {
-                    out.content(
-                        "",
-                        &[
-                            &head,
-                            &choice(
-                                &format!(r#"{{"reasoning_content":{}}}"#, quoted(part)),
-                                "null",
-                            ),
-                        ],
-                    );
-                }
-            }
-            Piece::Redacted(_) => {}
-            Piece::Tool { id, name, json } => {
-                let begin = format!(
-                    r#"{{"tool_calls":[{{"index":{tools},"id":{},"type":"function","function":{{"name":{},"arguments":""}}}}]}}"#,
-                    quoted(id),
-                    quoted(name)
-                );
-                out.content("", &[&head, &choice(&begin, "null")]);
-                for part in chunks(json, planned.chunk_bytes) {
-                    let more = format!(
-                        r#"{{"tool_calls":[{{"index":{tools},"function":{{"arguments":{}}}}}]}}"#,
-                        quoted(part)
-                    );
-                    out.content("", &[&head, &choice(&more, "null")]);
-                }
-                tools += 1;
-            }
-        }
-    }
-    out.end_content();
-    out.event(
-        "",
-        &[&head, &choice("{}", &quoted(finish_word(&planned.stop)))],
-    );
+    chunks.pieces(&planned.pieces, planned.chunk_bytes);
+    chunks.out.end_content();
+    chunks.plain("{}", &quoted(finish_word(&planned.stop)));
     if let Some(usage) = usage(planned).filter(|_| include_usage) {
-        out.event("", &[&head, r#"],"usage":"#, &usage, "}"]);
+        chunks
+            .out
+            .event("", &[&chunks.head, r#"],"usage":"#, &usage, "}"]);
     }
-    out.event("", &["[DONE]"]);
-    out
+    chunks.out.event("", &["[DONE]"]);
+    chunks.out
 }
 
 /// The whole completion. Without its end, `finish_reason` is null.

@@ -66,7 +66,12 @@ pub(crate) async fn answer(
         Err(wrong) => {
             shared.ledger.refuse(wrong.status);
             let body = match api {
-                Api::Messages => anthropic_out::error(wrong.kind, &wrong.message, &request_id),
+                Api::Messages => anthropic_out::error_with(
+                    wrong.kind,
+                    &wrong.message,
+                    wrong.details,
+                    &request_id,
+                ),
                 Api::Chat => openai_out::error(wrong.kind, &wrong.message),
             };
             (wrong.status, body)

@@ -83,3 +83,19 @@ fn a_full_script_is_taken() {
 fn the_built_in_script_is_valid() {
     assert!(Script::demo().rule_names().any(|name| name == "plan"));
 }
+
+#[test]
+fn every_example_in_the_manual_is_valid() {
+    let manual = include_str!("../../../../docs/scripted-models.md");
+    let examples: Vec<&str> = manual
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("closed"))
+        .collect();
+    assert!(examples.len() >= 5);
+    for example in examples {
+        if let Err(error) = Script::parse(example) {
+            panic!("{error} in\n{example}");
+        }
+    }
+}

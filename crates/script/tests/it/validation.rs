@@ -40,84 +40,20 @@ fn result(id: &str) -> Value {
     json!({"type": "tool_result", "tool_use_id": id, "content": "r"})
 }
 
+fn user() -> Value {
+    json!({"role": "user", "content": "hi"})
+}
+
 #[tokio::test]
-async fn the_messages_api() {
-    let user = json!({"role": "user", "content": "hi"});
-    let with = |blocks: Value, next: Value| json!([user, {"role": "assistant", "content": blocks}, {"role": "user", "content": next}]);
-    let thinking = json!({"type": "thinking", "thinking": "hm", "signature": "forged"});
+async fn fields_of_the_messages_api() {
     let marked = |n: usize| {
-        json!(vec![
-            json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
-            n
-        ])
+        let block = json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
+        json!(vec![block; n])
     };
     let cases = vec![
         ("model", Value::Null, "model: Field required"),
         ("max_tokens", Value::Null, "max_tokens: Field required"),
         ("max_tokens", json!(0), "greater than or equal to 1"),
-        ("messages", Value::Null, "messages: Field required"),
-        ("messages", json!([]), "at least one message is required"),
-        (
-            "messages",
-            json!([{"role": "assistant", "content": "hi"}]),
-            "first message must use the \"user\" role",
-        ),
-        (
-            "messages",
-            json!([{"role": "robot", "content": "hi"}]),
-            "messages.0.role",
-        ),
-        (
-            "messages",
-            json!([{"role": "user", "content": ""}]),
-            "non-empty content",
-        ),
-        (
-            "messages",
-            json!([{"role": "user", "content": [{"type": "smell"}]}]),
-            "Input tag 'smell'",
-        ),
-        (
-            "messages",
-            with(json!([call_block("a")]), json!("go on")),
-            "`tool_use` ids were found without `tool_result` blocks immediately after: a.",
-        ),
-        (
-            "messages",
-            with(
-                json!([call_block("a"), call_block("b")]),
-                json!([result("a")]),
-            ),
-            "immediately after: b.",
-        ),
-        (
-            "messages",
-            with(json!("no call"), json!([result("z")])),
-            "unexpected `tool_use_id` found in `tool_result` blocks: z",
-        ),
-        (
-            "messages",
-            with(json!([call_block("a")]), json!([result("a"), result("a")])),
-            "must have a single result",
-        ),
-        (
-            "messages",
-            with(
-                json!([call_block("a"), call_block("a")]),
-                json!([result("a")]),
-            ),
-            "ids must be unique",
-        ),
-        (
-            "messages",
-            json!([user, {"role": "assistant", "content": [call_block("a")]}]),
-            "immediately after: a",
-        ),
-        (
-            "messages",
-            with(json!([thinking]), json!("go on")),
-            "Invalid `signature` in `thinking` block",
-        ),
         (
             "tools",
             json!([{"name": "a b", "input_schema": {"type": "object"}}]),
@@ -153,15 +89,80 @@ async fn the_messages_api() {
             json!(5),
             "max_token: Extra inputs are not permitted",
         ),
+        (
+            "thread",
+            json!({"type": "create"}),
+            "holds no conversations",
+        ),
         ("whole", json!([1]), "should be an object"),
     ];
     check_all("/v1/messages", messages(true), cases).await;
 }
 
 #[tokio::test]
+async fn messages_of_the_messages_api() {
+    let thinking = json!({"type": "thinking", "thinking": "hm", "signature": "forged"});
+    let with = |blocks: Value, next: Value| json!([user(), {"role": "assistant", "content": blocks}, {"role": "user", "content": next}]);
+    let (a, b) = (call_block("a"), call_block("b"));
+    let cases = vec![
+        (Value::Null, "messages: Field required"),
+        (json!([]), "at least one message is required"),
+        (
+            json!([{"role": "assistant", "content": "hi"}]),
+            "first message must use the \"user\" role",
+        ),
+        (
+            json!([{"role": "robot", "content": "hi"}]),
+            "messages.0.role",
+        ),
+        (
+            json!([{"role": "user", "content": ""}]),
+            "non-empty content",
+        ),
+        (
+            json!([{"role": "user", "content": [{"type": "smell"}]}]),
+            "Input tag 'smell'",
+        ),
+        (
+            with(json!([a]), json!("go on")),
+            "`tool_use` ids were found without `tool_result` blocks immediately after: a.",
+        ),
+        (
+            with(json!([a, b]), json!([result("a")])),
+            "immediately after: b.",
+        ),
+        (
+            with(json!("no call"), json!([result("z")])),
+            "unexpected `tool_use_id` found in `tool_result` blocks: z",
+        ),
+        (
+            with(json!([a]), json!([result("a"), result("a")])),
+            "must have a single result",
+        ),
+        (
+            with(json!([a, a]), json!([result("a")])),
+            "ids must be unique",
+        ),
+        (
+            json!([user(), {"role": "assistant", "content": [a]}]),
+            "immediately after: a",
+        ),
+        (
+            with(json!([thinking]), json!("go on")),
+            "Invalid `signature` in `thinking` block",
+        ),
+    ];
+    let cases = cases
+        .into_iter()
+        .map(|(value, expected)| ("messages", value, expected))
+        .collect();
+    check_all("/v1/messages", messages(true), cases).await;
+}
+
+#[tokio::test]
 async fn chat_completions() {
     let calls = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "t", "arguments": "{}"}}]});
-    let user = json!({"role": "user", "content": "hi"});
+    let user = user();
     let cases = vec![
         ("model", Value::Null, "you must provide a model parameter"),
         (
