@@ -7,8 +7,7 @@ use crate::home::Home;
 use crate::logging::LogOptions;
 use maos_engine::message::{CallError, FailureClass};
 use maos_llm::{
-    ClaudeOptions, Endpoint, Fallback, LocalOptions, ModelRef, OpenAiOptions, Provider, RateOptions, Resolved,
-    ScriptedOptions, Timeouts,
+    ClaudeOptions, Endpoint, Fallback, LocalOptions, ModelRef, OpenAiOptions, Provider, RateOptions, Resolved, ScriptedOptions, Timeouts,
 };
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -35,7 +34,9 @@ pub(crate) struct Models {
 }
 
 /// Options of the models.
-pub(crate) fn models(home: &Home, config: &Config) -> Models {
+///
+/// `running` is the local model that runs already; it is kept as long as the configuration still wants one like it.
+pub(crate) fn models(home: &Home, config: &Config, running: Option<maos_local::Local>) -> Models {
     let provider = match config.text("provider") {
         Some("claude") => Some(Provider::Claude),
         Some("openai") => Some(Provider::OpenAi),
@@ -60,7 +61,7 @@ pub(crate) fn models(home: &Home, config: &Config) -> Models {
         model: config.text("openai.model").map(str::to_owned),
         constrain: config.is("openai.constrain"),
     });
-    let (local, managed) = local(home, config);
+    let (local, managed) = local(home, config, running);
     let scripted = (wants(Provider::Scripted) || is_set("scripted.script"))
         .then(|| ScriptedOptions { path: path(config, "scripted.script"), model: None });
     let agent_models: BTreeMap<String, ModelRef> =
@@ -103,7 +104,7 @@ fn used_models(options: &maos_llm::Options) -> Vec<ModelRef> {
 }
 
 /// The local model: a server that runs already, or a managed one for a model file that is present.
-fn local(home: &Home, config: &Config) -> (Option<LocalOptions>, Option<maos_local::Local>) {
+fn local(home: &Home, config: &Config, running: Option<maos_local::Local>) -> (Option<LocalOptions>, Option<maos_local::Local>) {
     let wanted = config.text("provider") == Some("local");
     if let Some(url) = config.text("local.base_url") {
         let options = LocalOptions {
@@ -125,7 +126,8 @@ fn local(home: &Home, config: &Config) -> (Option<LocalOptions>, Option<maos_loc
     };
     let worth = store.catalog().get(&name).map(|model| model.worth.clone());
     let note = worth.map(|worth| format!("Answers come from the small local model {name}. {worth}"));
-    let managed = maos_local::Local::new(options);
+    let same = |local: &maos_local::Local| format!("{:?}", local.options()) == format!("{options:?}");
+    let managed = running.filter(same).unwrap_or_else(|| maos_local::Local::new(options.clone()));
     let endpoint = Arc::new(ManagedEndpoint(managed.clone()));
     (Some(LocalOptions { endpoint, model: name, constrain: true, note }), Some(managed))
 }
@@ -198,6 +200,29 @@ fn rates(config: &Config) -> BTreeMap<String, RateOptions> {
         output_tokens_per_minute: limit("limits.output_tokens_per_minute"),
     };
     if rates == RateOptions::default() { BTreeMap::new() } else { BTreeMap::from([("*".to_owned(), rates)]) }
+}
+
+/// What the runtime is told.
+pub(crate) fn runtime(home: &Home, config: &Config, models: maos_llm::Options) -> maos_runtime::Options {
+    let mut options = maos_runtime::Options::new(home.dir().to_owned());
+    options.database_url = format!("sqlite:{}", home.database().display());
+    options.models = models;
+    let set = |to: &mut u32, key: &str| *to = number(config, key).unwrap_or(*to);
+    set(&mut options.max_agents, "system.max_agents");
+    set(&mut options.plan_output_tokens_max, "planner.max_output_tokens");
+    set(&mut options.output_tokens_max, "agents.defaults.max_output_tokens");
+    set(&mut options.limits.plan_steps_max, "planner.max_steps");
+    set(&mut options.limits.turns_max, "agents.defaults.max_turns");
+    set(&mut options.limits.attempts_max, "calls.attempts_max");
+    options.limits.planner = config.is("planner.enabled");
+    options.limits.step_timeout_s =
+        config.duration("agents.defaults.timeout").map_or(options.limits.step_timeout_s, |d| d.as_secs().max(1));
+    options.thinking_tokens = number(config, "agents.defaults.thinking_tokens");
+    options.task_timeout_s = config.duration("tasks.timeout").map(|d| d.as_secs().max(1));
+    let money = |key: &str| config.money(key).map(maos_engine::money::Money);
+    options.budget_daily = money("budget.daily");
+    options.budget_task = money("budget.per_task");
+    options
 }
 
 /// How the log is written.

@@ -51,22 +51,8 @@ pub(crate) struct Key {
     pub(crate) client: bool,
 }
 
-const fn key(
-    name: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    doc: &'static str,
-) -> Key {
-    Key {
-        name,
-        kind,
-        default,
-        doc,
-        secret: false,
-        later: None,
-        env: &[],
-        client: false,
-    }
+const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
+    Key { name, kind, default, doc, secret: false, later: None, env: &[], client: false }
 }
 
 impl Key {
@@ -90,13 +76,7 @@ impl Key {
     /// The `MAOS_…` variable that sets this key: upper case, every other character an underscore.
     pub(crate) fn env_name(&self) -> String {
         let mut name = String::from("MAOS_");
-        name.extend(self.name.chars().map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        }));
+        name.extend(self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }));
         name
     }
 
@@ -126,9 +106,7 @@ impl Key {
 
     /// The section (all before the last dot).
     pub(crate) fn section(&self) -> &'static str {
-        self.name
-            .rsplit_once('.')
-            .map_or("", |(section, _)| section)
+        self.name.rsplit_once('.').map_or("", |(section, _)| section)
     }
 }
 
@@ -209,11 +187,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 
 /// Whether some key lies below this dotted path.
 pub(crate) fn is_section(path: &str) -> bool {
-    KEYS.iter().any(|key| {
-        key.name
-            .strip_prefix(path)
-            .is_some_and(|rest| rest.starts_with('.'))
-    })
+    KEYS.iter().any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// A valid value that differs from the default, for tests over the whole schema.
@@ -250,16 +224,8 @@ mod tests {
             for extra in key.env {
                 assert!(variables.insert((*extra).to_owned()), "{extra} twice");
             }
-            assert!(
-                key.doc.ends_with('.'),
-                "{}: the doc is a sentence",
-                key.name
-            );
-            assert!(
-                !is_section(key.name),
-                "{} is both a key and a section",
-                key.name
-            );
+            assert!(key.doc.ends_with('.'), "{}: the doc is a sentence", key.name);
+            assert!(!is_section(key.name), "{} is both a key and a section", key.name);
         }
     }
 
@@ -270,10 +236,7 @@ mod tests {
         assert_eq!(name("system.log_level"), "MAOS_SYSTEM_LOG_LEVEL");
         assert_eq!(name("database.primary_url"), "MAOS_DATABASE_PRIMARY_URL");
         assert_eq!(name("redis.url"), "MAOS_REDIS_URL");
-        assert_eq!(
-            name("agents.defaults.max_memory"),
-            "MAOS_AGENTS_DEFAULTS_MAX_MEMORY"
-        );
+        assert_eq!(name("agents.defaults.max_memory"), "MAOS_AGENTS_DEFAULTS_MAX_MEMORY");
         assert_eq!(name("claude.base_url"), "MAOS_CLAUDE_BASE_URL");
     }
 }

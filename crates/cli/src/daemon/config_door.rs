@@ -106,7 +106,9 @@ impl ConfigDoor for FileConfig {
 
 /// Programs that are run and the addresses and keys of the door itself are not changed through the door.
 fn is_writable(key: &Key) -> bool {
-    !matches!(key.name, "api.host" | "api.allowed_hosts" | "local.llama_server" | "scripted.script") && key.section() != "auth" && key.section() != "cli"
+    !matches!(key.name, "api.host" | "api.allowed_hosts" | "local.llama_server" | "scripted.script")
+        && key.section() != "auth"
+        && key.section() != "cli"
 }
 
 fn invalid(detail: &str) -> Box<Problem> {
