@@ -20,6 +20,7 @@ pub struct Drive {
     new: Vec<Recorded>,
     in_flight: BTreeMap<Place, BTreeSet<Action>>,
     deadline: Option<Action>,
+    ended: Vec<Action>,
 }
 
 /// What to change in flight after a commit.
@@ -27,7 +28,7 @@ pub struct Drive {
 pub struct Changes {
     /// To be started.
     pub start: Vec<Action>,
-    /// To be aborted.
+    /// To be aborted, before anything is started; what has ended by itself is among them.
     pub abort: Vec<Action>,
 }
 
@@ -36,7 +37,7 @@ impl Drive {
     pub fn new(mut task: Task) -> Self {
         task.take_changed();
         task.changed.0.extend(task.runs.keys().cloned());
-        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None }
+        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None, ended: vec![] }
     }
 
     /// Takes a task that was just created; its first events are yet to be committed.
@@ -54,8 +55,8 @@ impl Drive {
     /// Decides on an input. What it records is added to [`Drive::uncommitted`].
     pub fn input(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<(), Rejected> {
         match &input {
-            // A timer that rang is not in flight any more: if it rang too early, `reconcile` starts it anew.
-            Input::Deadline => self.deadline = None,
+            // A timer that rang is not in flight any more: if it rang too early, `reconcile` sets it anew.
+            Input::Deadline => self.ended.extend(self.deadline.take()),
             Input::StepDeadline { place } => {
                 self.forget(place, |a| matches!(a, Action::StepDeadline { .. }));
             }
@@ -86,9 +87,9 @@ impl Drive {
         }
     }
 
-    fn forget(&mut self, place: &Place, gone: fn(&Action) -> bool) {
+    fn forget(&mut self, place: &Place, gone: impl Fn(&Action) -> bool) {
         if let Some(have) = self.in_flight.get_mut(place) {
-            have.retain(|a| !gone(a));
+            self.ended.extend(have.extract_if(.., gone));
             self.task.changed.0.insert(place.clone());
         }
     }
@@ -102,7 +103,7 @@ impl Drive {
     /// state or not at all.
     pub fn reconcile(&mut self) -> Changes {
         assert!(self.new.is_empty(), "actions are derived from committed state only");
-        let mut changes = Changes::default();
+        let mut changes = Changes { start: vec![], abort: std::mem::take(&mut self.ended) };
         for place in self.task.take_changed() {
             let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
             let have = self.in_flight.remove(&place).unwrap_or_default();
@@ -124,16 +125,14 @@ impl Drive {
     /// Puts the committed state in the place of one whose events were refused; what is in flight stays in flight.
     pub fn replace(&mut self, mut task: Task) {
         self.new.clear();
-        task.changed.0 = task.runs.keys().cloned().collect();
+        task.changed.0 = task.runs.keys().cloned().chain(self.in_flight.keys().cloned()).collect();
         self.task = task;
     }
 
-    /// The pool's grant for a place was not taken: the place waits for an agent again if it still needs one.
+    /// The pool's grant for a place was not taken: the place waits for an agent again if it still needs one. [`Drive::input`] does this
+    /// itself when it refuses [`Input::Seated`].
     pub fn forget_seat(&mut self, place: &Place) {
-        if let Some(actions) = self.in_flight.get_mut(place) {
-            actions.retain(|a| !matches!(a, Action::Seat { .. }));
-        }
-        self.task.changed.0.insert(place.clone());
+        self.forget(place, |a| matches!(a, Action::Seat { .. }));
     }
 
     /// Everything believed to be in flight.

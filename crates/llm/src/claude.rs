@@ -21,7 +21,7 @@ use serde::Deserialize;
 use self::stream::Assembler;
 use crate::{
     headers,
-    http::{Http, Incoming, Who, base_url, host_of, secret_header},
+    http::{Http, Incoming, Who, base_url, host_of, proxy_for, secret_header},
     model::{Answer, Checked, Description, Model, PartSink},
     models::{CLAUDE_MODEL_DEFAULT, ConfigError},
     options::{ClaudeOptions, Provider},
@@ -50,30 +50,15 @@ pub(crate) struct Claude {
 
 impl Claude {
     /// Opens no connection.
-    pub(crate) fn new(
-        options: &ClaudeOptions,
-        http: Http,
-        table: Arc<PriceTable>,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn new(options: &ClaudeOptions, http: Http, table: Arc<PriceTable>) -> Result<Self, ConfigError> {
         let text = options.base_url.as_deref().unwrap_or(BASE_URL_DEFAULT);
-        let base = base_url(
-            text.trim_end_matches('/').trim_end_matches("/v1"),
-            "claude.base_url",
-        )?;
-        let join = |path: &str| {
-            base.join(path).map_err(|e| ConfigError::BadUrl {
-                name: "claude.base_url",
-                reason: e.to_string(),
-            })
-        };
+        let base = base_url(text.trim_end_matches('/').trim_end_matches("/v1"), "claude.base_url")?;
+        let join = |path: &str| base.join(path).map_err(|e| ConfigError::BadUrl { name: "claude.base_url", reason: e.to_string() });
         let key = options.api_key.expose_secret().trim();
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", secret_header(key, &options.key_name)?);
         if options.bearer {
-            headers.insert(
-                AUTHORIZATION,
-                secret_header(&format!("Bearer {key}"), &options.key_name)?,
-            );
+            headers.insert(AUTHORIZATION, secret_header(&format!("Bearer {key}"), &options.key_name)?);
         }
         headers.insert("anthropic-version", HeaderValue::from_static(API_VERSION));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -90,10 +75,7 @@ impl Claude {
             http,
             headers,
             table,
-            default_model: options
-                .model
-                .clone()
-                .unwrap_or_else(|| CLAUDE_MODEL_DEFAULT.to_owned()),
+            default_model: options.model.clone().unwrap_or_else(|| CLAUDE_MODEL_DEFAULT.to_owned()),
         })
     }
 
@@ -104,12 +86,7 @@ impl Claude {
         error::of_status(&self.who, status, retry_after_ms, &body)
     }
 
-    async fn read(
-        &self,
-        answer: &mut Incoming,
-        request_bytes: usize,
-        parts: &dyn PartSink,
-    ) -> Result<Answer, CallError> {
+    async fn read(&self, answer: &mut Incoming, request_bytes: usize, parts: &dyn PartSink) -> Result<Answer, CallError> {
         let limits = headers::anthropic_limits(answer.headers());
         let request_id = answer.header("request-id").map(str::to_owned);
         let mut sse = Sse::default();
@@ -144,28 +121,15 @@ impl Claude {
 impl Model for Claude {
     async fn call(&self, request: &Request, parts: &dyn PartSink) -> Result<Answer, CallError> {
         let accepts = self.table.accepts(Provider::Claude, &request.model);
-        let body = request::body(request, accepts).map_err(|e| {
-            self.who.error(
-                FailureClass::BadRequest,
-                &format!("the request cannot be written as JSON: {e}"),
-            )
-        })?;
+        let body = request::body(request, accepts)
+            .map_err(|e| self.who.error(FailureClass::BadRequest, &format!("the request cannot be written as JSON: {e}")))?;
         let bytes = body.len();
         let mut headers = self.headers.clone();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         // Compression would only hold the pieces back.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let url = self.messages_url.clone();
-        let mut answer = self
-            .http
-            .send(
-                &self.who,
-                Method::POST,
-                url,
-                headers,
-                Some(Bytes::from(body)),
-            )
-            .await?;
+        let mut answer = self.http.send(&self.who, Method::POST, url, headers, Some(Bytes::from(body))).await?;
         if !answer.status.is_success() {
             return Err(self.failed(answer).await);
         }
@@ -183,23 +147,21 @@ impl Model for Claude {
     fn describe(&self) -> Description {
         Description {
             provider: Provider::Claude.as_str(),
-            models: vec![self.default_model.clone()],
+            models: std::iter::once(self.default_model.clone())
+                .chain(self.table.active(Provider::Claude, i64::MAX).into_iter().filter(|m| *m != self.default_model))
+                .collect(),
             base_url: Some(self.base.as_str().trim_end_matches('/').to_owned()),
+            key_name: Some(self.who.key_name.to_string()),
+            proxy: proxy_for(&self.base),
             note: None,
         }
     }
 
     async fn check(&self) -> Result<Checked, CallError> {
         let url = self.models_url.clone();
-        let mut answer = self
-            .http
-            .send(&self.who, Method::GET, url, self.headers.clone(), None)
-            .await?;
+        let mut answer = self.http.send(&self.who, Method::GET, url, self.headers.clone(), None).await?;
         if !answer.status.is_success() {
-            return Err(CallError {
-                possibly_billed: false,
-                ..self.failed(answer).await
-            });
+            return Err(CallError { possibly_billed: false, ..self.failed(answer).await });
         }
         let body = answer.body(&self.who).await?;
         listed(&self.who, &answer, &body, "request-id")
@@ -207,12 +169,7 @@ impl Model for Claude {
 }
 
 /// Reads `{"data":[{"id":…}]}`, the list of models of both wire formats.
-pub(crate) fn listed(
-    who: &Who,
-    answer: &Incoming,
-    body: &[u8],
-    id_header: &str,
-) -> Result<Checked, CallError> {
+pub(crate) fn listed(who: &Who, answer: &Incoming, body: &[u8], id_header: &str) -> Result<Checked, CallError> {
     #[derive(Deserialize)]
     struct List {
         data: Vec<Named>,
@@ -222,24 +179,13 @@ pub(crate) fn listed(
         id: String,
     }
     let list: List = serde_json::from_slice(body).map_err(|_| {
-        let text = format!(
-            "{} answered, but not with a list of models; is the base URL right?",
-            who.host
-        );
-        CallError {
-            status: Some(answer.status.as_u16()),
-            ..who.error(FailureClass::Fatal, &text)
-        }
+        let text = format!("{} answered, but not with a list of models; is the base URL right?", who.host);
+        CallError { status: Some(answer.status.as_u16()), ..who.error(FailureClass::Fatal, &text) }
     })?;
     Ok(Checked {
         latency_ms: answer.elapsed_ms(),
         status: answer.status.as_u16(),
-        models: list
-            .data
-            .into_iter()
-            .take(MODELS_LISTED_MAX)
-            .map(|m| m.id)
-            .collect(),
+        models: list.data.into_iter().take(MODELS_LISTED_MAX).map(|m| m.id).collect(),
         request_id: answer.header(id_header).map(str::to_owned),
     })
 }

@@ -27,7 +27,7 @@ const MESSAGE_BYTES_MAX: usize = 600;
 /// After the last word of an answer its connection may take this long to end it, to be used again.
 const DRAIN_MS: u64 = 50;
 /// An idle connection is kept this long.
-const POOL_IDLE_S: u64 = 30;
+const POOL_IDLE_S: u64 = 60;
 
 /// The shared HTTP client with its limits.
 #[derive(Debug, Clone)]
@@ -62,10 +62,7 @@ impl Who {
     }
 
     fn clean(&self, text: &str) -> String {
-        let mut text: String = text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if let Some(key) = &self.key
             && !key.expose_secret().is_empty()
         {
@@ -91,38 +88,34 @@ impl Who {
         }
         let text = format!("unreachable at {}: {cause}", self.host);
         let not_sent = error.is_connect() || error.is_builder();
-        CallError {
-            possibly_billed: sent && !not_sent,
-            ..self.error(FailureClass::Unreachable, &text)
-        }
+        CallError { possibly_billed: sent && !not_sent, ..self.error(FailureClass::Unreachable, &text) }
     }
 }
 
 impl Http {
-    /// Builds the client. The system's certificates are used; only where there are none at all, the built-in ones.
-    pub(crate) fn new(timeouts: Timeouts) -> Result<Self, ConfigError> {
+    /// Builds the client. `direct`: for this machine, so no proxy of the environment stands between. The system's certificates are used; only where there are none at all, the built-in ones.
+    pub(crate) fn new(timeouts: Timeouts, direct: bool) -> Result<Self, ConfigError> {
         // An error means that some provider is installed already, which is all we need.
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            Client::builder()
+            let client = if direct { Client::builder().no_proxy() } else { Client::builder() };
+            client
                 .user_agent(concat!("maos/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .tcp_nodelay(true)
+                // Over HTTP/2 all calls would share one connection, and a server takes about 100 streams on it: the other 900
+                // of 1,000 agents would wait unseen, with their time limits running.
+                .http1_only()
                 .connect_timeout(Duration::from_millis(timeouts.connect_ms))
                 .pool_idle_timeout(Duration::from_secs(POOL_IDLE_S))
         };
         let client = match builder().build() {
             Ok(client) => client,
             Err(error) if no_system_roots(&error) => {
-                tracing::warn!(
-                    "this system has no certificate store; using the built-in root certificates"
-                );
-                builder()
-                    .tls_certs_only(built_in_roots())
-                    .build()
-                    .map_err(|e| ConfigError::Http(e.to_string()))?
+                tracing::warn!("this system has no certificate store; using the built-in root certificates");
+                builder().tls_certs_only(built_in_roots()).build().map_err(|e| ConfigError::Http(e.to_string()))?
             }
             Err(error) => return Err(ConfigError::Http(error.to_string())),
         };
@@ -145,21 +138,13 @@ impl Http {
         let start = Instant::now();
         let hard = start + Duration::from_millis(self.timeouts.call_ms);
         let first = Duration::from_millis(self.timeouts.first_byte_ms);
-        let mut watch = Watch {
-            sleep: Box::pin(tokio::time::sleep_until((start + first).min(hard))),
-            since: start,
-            idle: first,
-            hard,
-        };
+        let mut watch = Watch { sleep: Box::pin(tokio::time::sleep_until((start + first).min(hard))), since: start, idle: first, hard };
         let answer = watch.guard(self.client.execute(request)).await;
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(who.transport(error, billable)),
             Err(late) => {
-                return Err(CallError {
-                    possibly_billed: billable,
-                    ..late.error(who, "no answer")
-                });
+                return Err(CallError { possibly_billed: billable, ..late.error(who, "no answer") });
             }
         };
         watch.idle = Duration::from_millis(self.timeouts.idle_ms);
@@ -212,18 +197,11 @@ impl Incoming {
                 let mut failed = who.transport(error, self.billable);
                 failed.class = FailureClass::Truncated;
                 failed.possibly_billed = self.billable;
-                failed.message = failed.message.replacen(
-                    "unreachable at",
-                    "the answer broke off; connection to",
-                    1,
-                );
+                failed.message = failed.message.replacen("unreachable at", "the answer broke off; connection to", 1);
                 return Err(failed);
             }
             Err(late) => {
-                return Err(CallError {
-                    possibly_billed: self.billable,
-                    ..late.error(who, "the answer stalled")
-                });
+                return Err(CallError { possibly_billed: self.billable, ..late.error(who, "the answer stalled") });
             }
         };
         if let Some(piece) = &piece {
@@ -231,10 +209,7 @@ impl Incoming {
                 Some(left) => self.bytes_left = left,
                 None => {
                     let text = format!("the answer is larger than {} bytes", self.bytes_max);
-                    return Err(CallError {
-                        possibly_billed: self.billable,
-                        ..who.error(FailureClass::Truncated, &text)
-                    });
+                    return Err(CallError { possibly_billed: self.billable, ..who.error(FailureClass::Truncated, &text) });
                 }
             }
         }
@@ -243,10 +218,7 @@ impl Incoming {
 
     /// Reads the end of an answer that has said all: only then can its connection be used again.
     pub(crate) async fn drain(&mut self, who: &Who) {
-        self.watch.hard = self
-            .watch
-            .hard
-            .min(Instant::now() + Duration::from_millis(DRAIN_MS));
+        self.watch.hard = self.watch.hard.min(Instant::now() + Duration::from_millis(DRAIN_MS));
         while let Ok(Some(_)) = self.chunk(who).await {}
     }
 
@@ -290,15 +262,8 @@ enum Late {
 impl Late {
     fn error(&self, who: &Who, what: &str) -> CallError {
         let text = match self {
-            Self::Idle(idle) => format!(
-                "{what}: nothing came from {} for {} ms",
-                who.host,
-                idle.as_millis()
-            ),
-            Self::Hard => format!(
-                "{what}: the call to {} took longer than its time limit",
-                who.host
-            ),
+            Self::Idle(idle) => format!("{what}: nothing came from {} for {} ms", who.host, idle.as_millis()),
+            Self::Hard => format!("{what}: the call to {} took longer than its time limit", who.host),
         };
         who.error(FailureClass::Stalled, &text)
     }
@@ -311,11 +276,7 @@ impl Watch {
         poll_fn(|cx| {
             if let Poll::Ready(out) = future.as_mut().poll(cx) {
                 // A server that always has a byte ready must not outrun the hard limit.
-                return Poll::Ready(if self.since >= self.hard {
-                    Err(Late::Hard)
-                } else {
-                    Ok(out)
-                });
+                return Poll::Ready(if self.since >= self.hard { Err(Late::Hard) } else { Ok(out) });
             }
             loop {
                 let limit = (self.since + self.idle).min(self.hard);
@@ -340,9 +301,7 @@ impl Watch {
 
 /// A header value that is never shown.
 pub(crate) fn secret_header(value: &str, key_name: &str) -> Result<HeaderValue, ConfigError> {
-    let mut value = HeaderValue::from_str(value).map_err(|_| ConfigError::BadKey {
-        name: key_name.to_owned(),
-    })?;
+    let mut value = HeaderValue::from_str(value).map_err(|_| ConfigError::BadKey { name: key_name.to_owned() })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -352,20 +311,51 @@ pub(crate) fn base_url(text: &str, name: &'static str) -> Result<Url, ConfigErro
     let bad = |reason: String| ConfigError::BadUrl { name, reason };
     let mut url = Url::parse(text.trim()).map_err(|e| bad(e.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(bad(
-            "it must begin with http:// or https:// and name a host".to_owned(),
-        ));
+        return Err(bad("it must begin with http:// or https:// and name a host".to_owned()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad(
-            "it must not hold a user or password; use the key".to_owned()
-        ));
+        return Err(bad("it must not hold a user or password; use the key".to_owned()));
     }
     url.set_query(None);
     url.set_fragment(None);
     let path = format!("{}/", url.path().trim_end_matches('/'));
     url.set_path(&path);
     Ok(url)
+}
+
+/// Whether a URL means this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let named = host == "localhost" || host.ends_with(".localhost");
+    named || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The proxy that requests to this URL go through by the environment, without user and password; for display only (the client
+/// reads the same variables itself).
+pub(crate) fn proxy_for(url: &Url) -> Option<String> {
+    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    if is_loopback(url) {
+        return None;
+    }
+    let either = |name: &str| var(&name.to_ascii_lowercase()).or_else(|| var(name));
+    let text = match url.scheme() {
+        "https" => either("HTTPS_PROXY"),
+        _ => either("HTTP_PROXY"),
+    }
+    .or_else(|| either("ALL_PROXY"))?;
+    let host = url.host_str()?;
+    let except = either("NO_PROXY").unwrap_or_default();
+    let spared = except.split(',').map(|e| e.trim().trim_start_matches('.')).filter(|e| !e.is_empty());
+    for name in spared {
+        if name == "*" || host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')) {
+            return None;
+        }
+    }
+    let mut proxy = Url::parse(&text).or_else(|_| Url::parse(&format!("http://{text}"))).ok()?;
+    // Only a URL without a host refuses this, and that is no proxy.
+    proxy.set_username("").ok()?;
+    proxy.set_password(None).ok()?;
+    Some(proxy.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Host and port of a URL, for messages.
@@ -389,8 +379,48 @@ fn no_system_roots(error: &reqwest::Error) -> bool {
 }
 
 fn built_in_roots() -> Vec<Certificate> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .filter_map(|der| Certificate::from_der(der).ok())
-        .collect()
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+
+    use super::{Http, base_url, built_in_roots, is_loopback};
+    use crate::options::Timeouts;
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for (url, here) in [
+            ("http://localhost:1/v1", true),
+            ("http://127.3.2.1", true),
+            ("http://[::1]:8080", true),
+            ("https://api.anthropic.com", false),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.org", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), here, "{url}");
+        }
+    }
+
+    #[test]
+    fn base_urls_are_brought_into_one_form() {
+        for (text, want) in [(" https://h/v1/ ", "https://h/v1/"), ("https://h", "https://h/"), ("https://h:8/a//?q=1#f", "https://h:8/a/")]
+        {
+            assert_eq!(base_url(text, "x").unwrap().as_str(), want);
+        }
+        for bad in ["", "h", "file:///etc/passwd", "https://", "http://u:p@h", "http://u@h"] {
+            assert!(base_url(bad, "x").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn clients_can_be_built_also_from_the_built_in_certificates() {
+        assert!(built_in_roots().len() > 50);
+        for direct in [true, false] {
+            Http::new(Timeouts::default(), direct).unwrap();
+        }
+        let client = reqwest::Client::builder().tls_certs_only(built_in_roots()).build();
+        assert!(client.is_ok());
+    }
 }

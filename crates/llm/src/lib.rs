@@ -15,17 +15,15 @@ pub mod options;
 pub mod prices;
 mod scripted;
 mod sse;
+#[cfg(test)]
+mod testing;
 mod tools;
 mod usage;
 
 pub use gate::{Gate, GateView, Need, Permit};
-pub use model::{
-    Answer, Bucket, Checked, Description, Endpoint, Limits, Model, NoParts, Part, PartSink,
-    Resolved,
-};
+pub use model::{Answer, Bucket, Checked, Description, Endpoint, Limits, Model, NoParts, Part, PartSink, Resolved};
 pub use models::{Chosen, ConfigError, Models, connect};
 pub use options::{
-    ClaudeOptions, Fallback, LocalOptions, ModelRef, OpenAiOptions, Options, Provider, RateOptions,
-    ScriptedOptions, Timeouts,
+    ClaudeOptions, Fallback, LocalOptions, ModelRef, OpenAiOptions, Options, Provider, RateOptions, ScriptedOptions, Timeouts,
 };
 pub use prices::{Money, Price, PriceTable};

@@ -6,14 +6,17 @@ mod error;
 mod request;
 mod stream;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use maos_engine::message::{CallError, FailureClass, Request};
 use reqwest::{
     Method, Url,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -21,7 +24,7 @@ use self::{request::Dialect, stream::Assembler};
 use crate::{
     claude::listed,
     headers,
-    http::{Http, Incoming, Who, base_url, host_of, secret_header},
+    http::{Http, Incoming, Who, base_url, host_of, proxy_for, secret_header},
     model::{Answer, Checked, Description, Endpoint, Model, Part, PartSink},
     models::{ConfigError, OPENAI_MODEL_DEFAULT},
     options::{LocalOptions, OpenAiOptions, Provider},
@@ -61,17 +64,15 @@ struct Target {
     chat_url: Url,
     models_url: Url,
     headers: HeaderMap,
+    /// Connections may be used again. llama.cpp closes its connection after each stream while its headers promise to keep it, so a
+    /// second call would be lost, and count as perhaps paid. Not assumed until a first answer shows another server.
+    keeps: AtomicBool,
     /// `max_completion_tokens`: OpenAI itself wants it, others know only `max_tokens`.
     completion_tokens: bool,
 }
 
 impl Target {
-    fn new(
-        provider: Provider,
-        said_url: &str,
-        key: Option<&SecretString>,
-        key_name: &str,
-    ) -> Result<Self, ConfigError> {
+    fn new(provider: Provider, said_url: &str, key: Option<&SecretString>, key_name: &str) -> Result<Self, ConfigError> {
         let name = match provider {
             Provider::Local => "local.base_url",
             Provider::OpenAi | Provider::Claude | Provider::Scripted => "openai.base_url",
@@ -81,26 +82,17 @@ impl Target {
         if base.path() == "/" {
             base.set_path("/v1/");
         }
-        let join = |path: &str| {
-            base.join(path).map_err(|e| ConfigError::BadUrl {
-                name,
-                reason: e.to_string(),
-            })
-        };
+        let join = |path: &str| base.join(path).map_err(|e| ConfigError::BadUrl { name, reason: e.to_string() });
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let key = key
-            .map(|k| k.expose_secret().trim())
-            .filter(|k| !k.is_empty());
+        let key = key.map(|k| k.expose_secret().trim()).filter(|k| !k.is_empty());
         if let Some(key) = key {
-            headers.insert(
-                AUTHORIZATION,
-                secret_header(&format!("Bearer {key}"), key_name)?,
-            );
+            headers.insert(AUTHORIZATION, secret_header(&format!("Bearer {key}"), key_name)?);
         }
         let host = base.host_str().unwrap_or_default();
         Ok(Self {
             said_url: said_url.to_owned(),
+            keeps: AtomicBool::new(false),
             completion_tokens: host == "api.openai.com" || host.ends_with(".openai.azure.com"),
             who: Who {
                 provider: provider.as_str(),
@@ -115,37 +107,38 @@ impl Target {
         })
     }
 
+    /// The headers of the next request.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if !self.keeps.load(Ordering::Relaxed) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers
+    }
+
+    /// Learns from an answer whether its server keeps connections.
+    fn learn(&self, answer: &Incoming) {
+        let breaks = answer.header("server").is_some_and(|s| s.to_ascii_lowercase().contains("llama.cpp"));
+        self.keeps.store(!breaks, Ordering::Relaxed);
+    }
+
     fn is(&self, said_url: &str, key: Option<&SecretString>) -> bool {
-        let key = key
-            .map(|k| k.expose_secret().trim())
-            .filter(|k| !k.is_empty());
+        let key = key.map(|k| k.expose_secret().trim()).filter(|k| !k.is_empty());
         self.said_url == said_url && self.who.key.as_ref().map(ExposeSecret::expose_secret) == key
     }
 }
 
 impl OpenAi {
     /// A configured server.
-    pub(crate) fn new(
-        options: &OpenAiOptions,
-        http: Http,
-        table: Arc<PriceTable>,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn new(options: &OpenAiOptions, http: Http, table: Arc<PriceTable>) -> Result<Self, ConfigError> {
         let url = options.base_url.as_deref().unwrap_or(BASE_URL_DEFAULT);
-        let target = Target::new(
-            Provider::OpenAi,
-            url,
-            options.api_key.as_ref(),
-            &options.key_name,
-        )?;
+        let target = Target::new(Provider::OpenAi, url, options.api_key.as_ref(), &options.key_name)?;
         Ok(Self {
             provider: Provider::OpenAi,
             http,
             place: Place::Fixed(Arc::new(target)),
             table,
-            default_model: options
-                .model
-                .clone()
-                .unwrap_or_else(|| OPENAI_MODEL_DEFAULT.to_owned()),
+            default_model: options.model.clone().unwrap_or_else(|| OPENAI_MODEL_DEFAULT.to_owned()),
             constrain: options.constrain,
             note: None,
         })
@@ -156,10 +149,7 @@ impl OpenAi {
         Self {
             provider: Provider::Local,
             http,
-            place: Place::Asked {
-                endpoint: Arc::clone(&options.endpoint),
-                last: Mutex::new(None),
-            },
+            place: Place::Asked { endpoint: Arc::clone(&options.endpoint), last: Mutex::new(None) },
             table,
             default_model: options.model.clone(),
             constrain: options.constrain,
@@ -174,22 +164,16 @@ impl OpenAi {
         };
         let at = endpoint.resolve().await?;
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(target) = last
-            .as_ref()
-            .filter(|t| t.is(&at.base_url, at.key.as_ref()))
-        {
+        if let Some(target) = last.as_ref().filter(|t| t.is(&at.base_url, at.key.as_ref())) {
             return Ok(Arc::clone(target));
         }
-        let target =
-            Target::new(self.provider, &at.base_url, at.key.as_ref(), "").map_err(|e| {
-                CallError {
-                    class: FailureClass::Fatal,
-                    message: format!("{}: {e}", self.provider),
-                    retry_after_ms: None,
-                    status: None,
-                    possibly_billed: false,
-                }
-            })?;
+        let target = Target::new(self.provider, &at.base_url, at.key.as_ref(), "").map_err(|e| CallError {
+            class: FailureClass::Fatal,
+            message: format!("{}: {e}", self.provider),
+            retry_after_ms: None,
+            status: None,
+            possibly_billed: false,
+        })?;
         let target = Arc::new(target);
         *last = Some(Arc::clone(&target));
         Ok(target)
@@ -202,25 +186,14 @@ impl OpenAi {
         error::of_status(who, status, retry_after_ms, &body)
     }
 
-    async fn read(
-        who: &Who,
-        answer: &mut Incoming,
-        mut reply: Assembler<'_>,
-        request_bytes: usize,
-    ) -> Result<Answer, CallError> {
+    async fn read(who: &Who, answer: &mut Incoming, mut reply: Assembler<'_>, request_bytes: usize) -> Result<Answer, CallError> {
         let limits = headers::openai_limits(answer.headers());
         let request_id = answer.header("x-request-id").map(str::to_owned);
         // A server (or a gateway) that does not stream answers in one piece of the same shape.
-        if answer
-            .header("content-type")
-            .is_some_and(|t| t.starts_with("application/json"))
-        {
+        if answer.header("content-type").is_some_and(|t| t.starts_with("application/json")) {
             let body = answer.body(who).await?;
             reply.event(&body)?;
-            return Ok(Answer {
-                reply: reply.finish(request_bytes, request_id)?,
-                limits,
-            });
+            return Ok(Answer { reply: reply.finish(request_bytes, request_id)?, limits });
         }
         let mut sse = Sse::default();
         loop {
@@ -244,10 +217,7 @@ impl OpenAi {
             }
             piece?;
         }
-        Ok(Answer {
-            reply: reply.finish(request_bytes, request_id)?,
-            limits,
-        })
+        Ok(Answer { reply: reply.finish(request_bytes, request_id)?, limits })
     }
 }
 
@@ -261,21 +231,15 @@ impl Model for OpenAi {
             completion_tokens: target.completion_tokens,
             constrain: self.constrain,
         };
-        let body = request::body(request, dialect).map_err(|e| {
-            who.error(
-                FailureClass::BadRequest,
-                &format!("the request cannot be written as JSON: {e}"),
-            )
-        })?;
+        let body = request::body(request, dialect)
+            .map_err(|e| who.error(FailureClass::BadRequest, &format!("the request cannot be written as JSON: {e}")))?;
         let bytes = body.len();
-        let mut headers = target.headers.clone();
+        let mut headers = target.headers();
         // Compression would only hold the pieces back.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let url = target.chat_url.clone();
-        let mut answer = self
-            .http
-            .send(who, Method::POST, url, headers, Some(Bytes::from(body)))
-            .await?;
+        let mut answer = self.http.send(who, Method::POST, url, headers, Some(Bytes::from(body))).await?;
+        target.learn(&answer);
         if !answer.status.is_success() {
             return Err(self.failed(who, answer).await);
         }
@@ -292,14 +256,20 @@ impl Model for OpenAi {
     }
 
     fn describe(&self) -> Description {
-        let base_url = match &self.place {
-            Place::Fixed(target) => Some(target.base.as_str().trim_end_matches('/').to_owned()),
-            Place::Asked { endpoint, .. } => endpoint.known_url(),
+        let (base_url, key_name, proxy) = match &self.place {
+            Place::Fixed(target) => (
+                Some(target.base.as_str().trim_end_matches('/').to_owned()),
+                target.who.key.is_some().then(|| target.who.key_name.to_string()),
+                proxy_for(&target.base),
+            ),
+            Place::Asked { endpoint, .. } => (endpoint.known_url(), None, None),
         };
         Description {
             provider: self.provider.as_str(),
             models: vec![self.default_model.clone()],
             base_url,
+            key_name,
+            proxy,
             note: self.note.clone(),
         }
     }
@@ -307,15 +277,9 @@ impl Model for OpenAi {
     async fn check(&self) -> Result<Checked, CallError> {
         let target = self.target().await?;
         let url = target.models_url.clone();
-        let mut answer = self
-            .http
-            .send(&target.who, Method::GET, url, target.headers.clone(), None)
-            .await?;
+        let mut answer = self.http.send(&target.who, Method::GET, url, target.headers(), None).await?;
         if !answer.status.is_success() {
-            return Err(CallError {
-                possibly_billed: false,
-                ..self.failed(&target.who, answer).await
-            });
+            return Err(CallError { possibly_billed: false, ..self.failed(&target.who, answer).await });
         }
         let body = answer.body(&target.who).await?;
         listed(&target.who, &answer, &body, "x-request-id")

@@ -31,10 +31,7 @@ pub(crate) struct Scripted {
 
 impl fmt::Debug for Scripted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scripted")
-            .field("model", &self.model)
-            .field("note", &self.note)
-            .finish_non_exhaustive()
+        f.debug_struct("Scripted").field("model", &self.model).field("note", &self.note).finish_non_exhaustive()
     }
 }
 
@@ -42,21 +39,12 @@ impl Scripted {
     /// Reads the script; the built-in one if none is named.
     pub(crate) fn new(options: &ScriptedOptions, timeouts: Timeouts) -> Result<Self, ConfigError> {
         let (script, note) = match &options.path {
-            Some(path) => (
-                load(path)?,
-                format!(
-                    "scripted: replies come from {}, no model was asked",
-                    path.display()
-                ),
-            ),
+            Some(path) => (load(path)?, format!("scripted: replies come from {}, no model was asked", path.display())),
             None => (Script::demo(), NOTE_DEMO.to_owned()),
         };
         Ok(Self {
             state: ScriptState::new(Arc::new(script)),
-            model: options
-                .model
-                .clone()
-                .unwrap_or_else(|| SCRIPTED_MODEL_DEFAULT.to_owned()),
+            model: options.model.clone().unwrap_or_else(|| SCRIPTED_MODEL_DEFAULT.to_owned()),
             note,
             timeouts,
             started: Instant::now(),
@@ -82,15 +70,7 @@ impl Scripted {
             | Fault::GzipBomb { .. } => 0,
         };
         wait(Duration::from_millis(silence_ms)).await;
-        if parts.wanted()
-            && matches!(
-                fault,
-                Fault::Cut { .. }
-                    | Fault::EndEarly
-                    | Fault::Stall { .. }
-                    | Fault::ErrorEvent { .. }
-            )
-        {
+        if parts.wanted() && matches!(fault, Fault::Cut { .. } | Fault::EndEarly | Fault::Stall { .. } | Fault::ErrorEvent { .. }) {
             parts.part(Part::Reset);
         }
         fault.call_error(&planned.headers)
@@ -101,12 +81,7 @@ impl Scripted {
         if !parts.wanted() {
             if !planned.drip.is_zero() {
                 let gaps = planned.parts().count().saturating_sub(1);
-                wait(
-                    planned
-                        .drip
-                        .saturating_mul(u32::try_from(gaps).unwrap_or(u32::MAX)),
-                )
-                .await;
+                wait(planned.drip.saturating_mul(u32::try_from(gaps).unwrap_or(u32::MAX))).await;
             }
             return;
         }
@@ -118,9 +93,7 @@ impl Scripted {
             match said {
                 Said::Text(text) => parts.part(Part::Text(text.to_owned())),
                 Said::Thinking(text) => parts.part(Part::Thinking(text.to_owned())),
-                Said::ToolStart { name, .. } => parts.part(Part::ToolStart {
-                    name: name.to_owned(),
-                }),
+                Said::ToolStart { name, .. } => parts.part(Part::ToolStart { name: name.to_owned() }),
                 Said::ToolJson(_) => {}
             }
         }
@@ -134,20 +107,13 @@ async fn wait(time: Duration) {
 }
 
 fn load(path: &Path) -> Result<Script, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| ConfigError::Script(format!("{}: {e}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Script(format!("{}: {e}", path.display())))?;
     Script::parse(&text).map_err(|e| ConfigError::Script(format!("{}: {e}", path.display())))
 }
 
 /// The reply, with tool calls read the way a client of a wire reads them.
 fn reply(planned: Planned) -> Reply {
-    let Reply {
-        model,
-        stop,
-        usage,
-        request_id,
-        ..
-    } = planned.reply();
+    let Reply { model, stop, usage, request_id, .. } = planned.reply();
     let cut = stop == StopReason::MaxTokens;
     let last = planned.pieces.len().saturating_sub(1);
     let mut content: Vec<Block> = planned
@@ -156,32 +122,17 @@ fn reply(planned: Planned) -> Reply {
         .enumerate()
         .map(|(i, piece)| match piece {
             Piece::Text(text) => Block::Text { text },
-            Piece::Thinking { text, signature } => Block::Thinking {
-                thinking: text,
-                signature,
-            },
+            Piece::Thinking { text, signature } => Block::Thinking { thinking: text, signature },
             Piece::Redacted(data) => Block::RedactedThinking { data },
             Piece::Tool { id, name, json } => tool_block(id, name, json, None, cut && i == last),
         })
         .collect();
     make_ids_unique(&mut content, "toolu");
-    Reply {
-        model,
-        content,
-        stop,
-        usage,
-        request_id,
-    }
+    Reply { model, content, stop, usage, request_id }
 }
 
 fn limits(planned: &Planned) -> Option<Limits> {
-    let bucket = |line: Option<RateLine>| {
-        line.map(|l| Bucket {
-            limit: l.limit,
-            remaining: l.remaining,
-            reset_ms: Some(l.reset_ms),
-        })
-    };
+    let bucket = |line: Option<RateLine>| line.map(|l| Bucket { limit: l.limit, remaining: l.remaining, reset_ms: Some(l.reset_ms) });
     planned.rate.as_ref().map(|seen| Limits {
         requests: bucket(seen.requests),
         input_tokens: bucket(seen.input_tokens),
@@ -192,13 +143,7 @@ fn limits(planned: &Planned) -> Option<Limits> {
 #[async_trait]
 impl Model for Scripted {
     async fn call(&self, request: &Request, parts: &dyn PartSink) -> Result<Answer, CallError> {
-        let planned = self.state.answer(
-            request,
-            &Meta {
-                now_ms: self.now_ms(),
-                ..Meta::default()
-            },
-        );
+        let planned = self.state.answer(request, &Meta { now_ms: self.now_ms(), ..Meta::default() });
         wait(planned.latency).await;
         if let Some(fault) = &planned.fault {
             return Err(self.fail(&planned, fault, parts).await);
@@ -206,10 +151,7 @@ impl Model for Scripted {
         self.state.first_token(&planned);
         Self::play(&planned, parts).await;
         let limits = limits(&planned);
-        Ok(Answer {
-            reply: reply(planned),
-            limits,
-        })
+        Ok(Answer { reply: reply(planned), limits })
     }
 
     fn provider(&self) -> &'static str {
@@ -221,16 +163,13 @@ impl Model for Scripted {
             provider: Provider::Scripted.as_str(),
             models: vec![self.model.clone()],
             base_url: None,
+            key_name: None,
+            proxy: None,
             note: Some(self.note.clone()),
         }
     }
 
     async fn check(&self) -> Result<Checked, CallError> {
-        Ok(Checked {
-            latency_ms: 0,
-            status: 200,
-            models: vec![self.model.clone()],
-            request_id: None,
-        })
+        Ok(Checked { latency_ms: 0, status: 200, models: vec![self.model.clone()], request_id: None })
     }
 }

@@ -111,11 +111,7 @@ impl Sse {
             }
         }
         let from = self.scanned.max(self.line_start);
-        let Some(end) = self.buf[from..]
-            .iter()
-            .position(|b| matches!(b, b'\n' | b'\r'))
-            .map(|at| from + at)
-        else {
+        let Some(end) = self.buf[from..].iter().position(|b| matches!(b, b'\n' | b'\r')).map(|at| from + at) else {
             self.scanned = self.buf.len();
             return None;
         };
@@ -129,11 +125,7 @@ impl Sse {
     fn field(&mut self, line: Range<usize>) {
         let text = &self.buf[line.clone()];
         // llama.cpp has sent failures in a field of their own, `error:`.
-        let Some(colon) = [&b"data"[..], b"error"]
-            .iter()
-            .find(|name| text.starts_with(name))
-            .map(|n| n.len())
-        else {
+        let Some(colon) = [&b"data"[..], b"error"].iter().find(|name| text.starts_with(name)).map(|n| n.len()) else {
             return;
         };
         let mut start = match text.get(colon) {
@@ -187,20 +179,11 @@ mod tests {
     fn every_cut_and_line_end_gives_the_same_events() {
         let lf = "event: a\ndata: {\"x\":\"grüße\"}\n\n: ping\n\ndata:two\ndata:  lines\nid: 7\n\nretry\n\ndata\n\ndata: end";
         let want = vec!["{\"x\":\"grüße\"}", "two\n lines", "", "end"];
-        for text in [
-            lf.to_owned(),
-            lf.replace('\n', "\r\n"),
-            lf.replace('\n', "\r"),
-            format!("\u{feff}{lf}"),
-        ] {
+        for text in [lf.to_owned(), lf.replace('\n', "\r\n"), lf.replace('\n', "\r"), format!("\u{feff}{lf}")] {
             let bytes = text.as_bytes();
             assert_eq!(events(&[bytes]), want);
             for cut in 0..bytes.len() {
-                assert_eq!(
-                    events(&[&bytes[..cut], &bytes[cut..]]),
-                    want,
-                    "cut at {cut}"
-                );
+                assert_eq!(events(&[&bytes[..cut], &bytes[cut..]]), want, "cut at {cut}");
             }
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             assert_eq!(events(&single), want);

@@ -13,58 +13,31 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// A tool call from its arguments as text (`json`), or as a value where the server sent one. `cut`: the output limit was
 /// reached inside this block, so even readable arguments may be incomplete.
-pub(crate) fn tool_block(
-    id: String,
-    name: String,
-    json: String,
-    input: Option<Value>,
-    cut: bool,
-) -> Block {
+pub(crate) fn tool_block(id: String, name: String, json: String, input: Option<Value>, cut: bool) -> Block {
     let name = clipped(name, NAME_BYTES_MAX);
     if cut {
-        return bad(
-            id,
-            name,
-            json,
-            "the output limit was reached inside the arguments".to_owned(),
-        );
+        return bad(id, name, json, "the output limit was reached inside the arguments".to_owned());
     }
     if name.is_empty() {
         return bad(id, name, json, "the call names no tool".to_owned());
     }
     let parsed = if json.trim().is_empty() {
-        Ok(input
-            .filter(|v| !v.is_null())
-            .unwrap_or_else(|| Value::Object(Map::new())))
+        Ok(input.filter(|v| !v.is_null()).unwrap_or_else(|| Value::Object(Map::new())))
     } else {
         serde_json::from_str::<Value>(&json)
     };
     match parsed {
         Ok(input @ Value::Object(_)) => Block::ToolUse { id, name, input },
         Ok(other) => {
-            let raw = if json.is_empty() {
-                other.to_string()
-            } else {
-                json
-            };
-            bad(
-                id,
-                name,
-                raw,
-                "the arguments are not a JSON object".to_owned(),
-            )
+            let raw = if json.is_empty() { other.to_string() } else { json };
+            bad(id, name, raw, "the arguments are not a JSON object".to_owned())
         }
         Err(e) => bad(id, name, json, format!("the arguments are not JSON: {e}")),
     }
 }
 
 fn bad(id: String, name: String, raw: String, error: String) -> Block {
-    Block::BadToolUse {
-        id,
-        name,
-        raw: clipped(raw, RAW_BYTES_MAX),
-        error,
-    }
+    Block::BadToolUse { id, name, raw: clipped(raw, RAW_BYTES_MAX), error }
 }
 
 fn clipped(mut text: String, max: usize) -> String {
@@ -115,58 +88,21 @@ mod tests {
 
     #[test]
     fn arguments_are_read_exactly_or_not_at_all() {
-        assert_eq!(
-            read("{\"a\":1}"),
-            Block::ToolUse {
-                id: "i".into(),
-                name: "n".into(),
-                input: json!({"a": 1})
-            }
-        );
-        assert_eq!(
-            read(" "),
-            Block::ToolUse {
-                id: "i".into(),
-                name: "n".into(),
-                input: json!({})
-            }
-        );
+        assert_eq!(read("{\"a\":1}"), Block::ToolUse { id: "i".into(), name: "n".into(), input: json!({"a": 1}) });
+        assert_eq!(read(" "), Block::ToolUse { id: "i".into(), name: "n".into(), input: json!({}) });
         let deep = format!("{}1{}", "{\"a\":".repeat(1_000), "}".repeat(1_000));
-        for garbled in [
-            "{\"a\":",
-            "[1]",
-            "3",
-            "null",
-            "{\"a\":1} trailing",
-            "{'a':1}",
-            deep.as_str(),
-        ] {
-            assert!(
-                matches!(read(garbled), Block::BadToolUse { .. }),
-                "{garbled}"
-            );
+        for garbled in ["{\"a\":", "[1]", "3", "null", "{\"a\":1} trailing", "{'a':1}", deep.as_str()] {
+            assert!(matches!(read(garbled), Block::BadToolUse { .. }), "{garbled}");
         }
-        let Block::BadToolUse { raw, .. } = read(&"é".repeat(9_000)) else {
-            panic!("must be bad")
-        };
+        let Block::BadToolUse { raw, .. } = read(&"é".repeat(9_000)) else { panic!("must be bad") };
         assert!(raw.len() <= 4_096);
-        assert!(matches!(
-            tool_block("i".into(), "n".into(), "{}".into(), None, true),
-            Block::BadToolUse { .. }
-        ));
-        assert!(matches!(
-            tool_block("i".into(), String::new(), "{}".into(), None, false),
-            Block::BadToolUse { .. }
-        ));
+        assert!(matches!(tool_block("i".into(), "n".into(), "{}".into(), None, true), Block::BadToolUse { .. }));
+        assert!(matches!(tool_block("i".into(), String::new(), "{}".into(), None, false), Block::BadToolUse { .. }));
     }
 
     #[test]
     fn ids_become_unique() {
-        let call = |id: &str| Block::ToolUse {
-            id: id.into(),
-            name: "n".into(),
-            input: json!({}),
-        };
+        let call = |id: &str| Block::ToolUse { id: id.into(), name: "n".into(), input: json!({}) };
         let mut content = vec![call("a"), call("a"), call(""), call(""), call("b")];
         make_ids_unique(&mut content, "call");
         let ids: std::collections::BTreeSet<_> = content

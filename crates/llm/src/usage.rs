@@ -39,11 +39,7 @@ impl Count {
 
     /// Zero is impossible if something was there to be counted.
     pub(crate) fn not_zero_if(self, something: bool) -> Self {
-        if something && self == Self::Known(0) {
-            Self::Impossible
-        } else {
-            self
-        }
+        if something && self == Self::Known(0) { Self::Impossible } else { self }
     }
 }
 
@@ -63,11 +59,7 @@ impl<'de> Visitor<'de> for CountVisitor {
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<Count, E> {
-        Ok(if n <= COUNT_MAX {
-            Count::Known(n)
-        } else {
-            Count::Impossible
-        })
+        Ok(if n <= COUNT_MAX { Count::Known(n) } else { Count::Impossible })
     }
 
     fn visit_i64<E: Error>(self, n: i64) -> Result<Count, E> {
@@ -76,11 +68,7 @@ impl<'de> Visitor<'de> for CountVisitor {
 
     fn visit_f64<E: Error>(self, n: f64) -> Result<Count, E> {
         let whole = n >= 0.0 && n.fract() == 0.0 && n <= COUNT_MAX as f64;
-        Ok(if whole {
-            Count::Known(n as u64)
-        } else {
-            Count::Impossible
-        })
+        Ok(if whole { Count::Known(n as u64) } else { Count::Impossible })
     }
 
     fn visit_unit<E: Error>(self) -> Result<Count, E> {

@@ -65,19 +65,13 @@ struct Boundary {
 impl Fingerprint {
     /// Reads the request once. Boundaries are only collected if there are marks.
     pub(crate) fn of(request: &Request, marks: &[Mark]) -> Self {
-        let mut reader = Reader {
-            hasher: DefaultHasher::new(),
-            bytes: 0,
-            boundaries: Vec::new(),
-            marks,
-        };
+        let mut reader = Reader { hasher: DefaultHasher::new(), bytes: 0, boundaries: Vec::new(), marks };
         request.model.hash(&mut reader.hasher);
         for (i, tool) in request.tools.iter().enumerate() {
             tool.name.hash(&mut reader.hasher);
             tool.description.hash(&mut reader.hasher);
             tool.input_schema.hash(&mut reader.hasher);
-            reader.bytes +=
-                (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
+            reader.bytes += (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
             reader.boundary(Place::Tools { count: i + 1 });
         }
         reader.system(&request.system);
@@ -86,17 +80,10 @@ impl Fingerprint {
             for (b, block) in message.content.iter().enumerate() {
                 hash_block(block, &mut reader.hasher);
                 reader.bytes += block_bytes(block);
-                reader.boundary(Place::Block {
-                    message: m,
-                    block: b,
-                });
+                reader.boundary(Place::Block { message: m, block: b });
             }
         }
-        Self {
-            hash: reader.hasher.finish(),
-            tokens: tokens_of_bytes(reader.bytes),
-            boundaries: reader.boundaries,
-        }
+        Self { hash: reader.hasher.finish(), tokens: tokens_of_bytes(reader.bytes), boundaries: reader.boundaries }
     }
 }
 
@@ -112,16 +99,8 @@ impl Reader<'_> {
         if self.marks.is_empty() {
             return;
         }
-        let mark = self
-            .marks
-            .iter()
-            .find(|mark| mark.place == place)
-            .map(|mark| mark.one_hour);
-        self.boundaries.push(Boundary {
-            hash: self.hasher.finish(),
-            bytes: self.bytes,
-            mark,
-        });
+        let mark = self.marks.iter().find(|mark| mark.place == place).map(|mark| mark.one_hour);
+        self.boundaries.push(Boundary { hash: self.hasher.finish(), bytes: self.bytes, mark });
     }
 
     fn system(&mut self, system: &str) {
@@ -153,9 +132,7 @@ impl Reader<'_> {
         }) {
             self.boundary(at);
         } else {
-            self.boundary(Place::System {
-                bytes: system.len(),
-            });
+            self.boundary(Place::System { bytes: system.len() });
         }
     }
 }
@@ -163,18 +140,11 @@ impl Reader<'_> {
 fn hash_block(block: &Block, hasher: &mut DefaultHasher) {
     match block {
         Block::Text { text } => (0u8, text).hash(hasher),
-        Block::Thinking {
-            thinking,
-            signature,
-        } => (1u8, thinking, signature).hash(hasher),
+        Block::Thinking { thinking, signature } => (1u8, thinking, signature).hash(hasher),
         Block::RedactedThinking { data } => (2u8, data).hash(hasher),
         Block::ToolUse { id, name, input } => (3u8, id, name, input).hash(hasher),
         Block::BadToolUse { id, name, raw, .. } => (4u8, id, name, raw).hash(hasher),
-        Block::ToolResult {
-            tool_use_id,
-            content,
-            is_error,
-        } => (5u8, tool_use_id, content, is_error).hash(hasher),
+        Block::ToolResult { tool_use_id, content, is_error } => (5u8, tool_use_id, content, is_error).hash(hasher),
     }
 }
 
@@ -197,26 +167,13 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(enabled: bool, min_tokens: u64) -> Self {
-        Self {
-            min_tokens,
-            enabled,
-            prefixes: Mutex::new(HashMap::new()),
-        }
+        Self { min_tokens, enabled, prefixes: Mutex::new(HashMap::new()) }
     }
 
     /// Sorts the input tokens of a call into classes, and names the prefixes it will write (low bit: one hour).
-    pub(crate) fn classify(
-        &self,
-        print: &Fingerprint,
-        key: &str,
-        now_ms: u64,
-    ) -> (Input, Vec<u64>) {
-        let fresh = Input {
-            fresh: print.tokens,
-            ..Input::default()
-        };
-        let marked =
-            |b: &Boundary| b.mark.is_some() && b.bytes / BYTES_PER_TOKEN >= self.min_tokens;
+    pub(crate) fn classify(&self, print: &Fingerprint, key: &str, now_ms: u64) -> (Input, Vec<u64>) {
+        let fresh = Input { fresh: print.tokens, ..Input::default() };
+        let marked = |b: &Boundary| b.mark.is_some() && b.bytes / BYTES_PER_TOKEN >= self.min_tokens;
         if !self.enabled || !print.boundaries.iter().any(marked) {
             return (fresh, Vec::new());
         }
@@ -227,35 +184,19 @@ impl Cache {
         let mut read = 0;
         {
             let mut prefixes = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
-            for (i, _) in print
-                .boundaries
-                .iter()
-                .enumerate()
-                .filter(|(_, b)| marked(b))
-            {
+            for (i, _) in print.boundaries.iter().enumerate().filter(|(_, b)| marked(b)) {
                 let first = i.saturating_sub(LOOK_BACK_BOUNDARIES_MAX);
                 for b in print.boundaries[first..=i].iter().rev() {
-                    if let Some((until, one_hour)) = prefixes
-                        .get_mut(&name(b))
-                        .filter(|(until, _)| *until > now_ms)
-                    {
+                    if let Some((until, one_hour)) = prefixes.get_mut(&name(b)).filter(|(until, _)| *until > now_ms) {
                         // Reading keeps a prefix alive.
-                        *until = now_ms
-                            + if *one_hour {
-                                ONE_HOUR_MS
-                            } else {
-                                FIVE_MINUTES_MS
-                            };
+                        *until = now_ms + if *one_hour { ONE_HOUR_MS } else { FIVE_MINUTES_MS };
                         read = read.max(b.bytes / BYTES_PER_TOKEN);
                         break;
                     }
                 }
             }
         }
-        let mut input = Input {
-            read,
-            ..Input::default()
-        };
+        let mut input = Input { read, ..Input::default() };
         let mut warms = Vec::new();
         let mut done = read;
         for b in print.boundaries.iter().filter(|b| marked(b)) {
@@ -264,11 +205,7 @@ impl Cache {
                 continue;
             }
             let one_hour = b.mark == Some(true);
-            *if one_hour {
-                &mut input.write_1h
-            } else {
-                &mut input.write_5m
-            } += tokens - done;
+            *if one_hour { &mut input.write_1h } else { &mut input.write_5m } += tokens - done;
             warms.push(name(b) | u64::from(one_hour));
             done = tokens;
         }
@@ -287,18 +224,7 @@ impl Cache {
         }
         for warm in warms {
             let one_hour = warm & 1 == 1;
-            prefixes.insert(
-                warm & !1,
-                (
-                    now_ms
-                        + if one_hour {
-                            ONE_HOUR_MS
-                        } else {
-                            FIVE_MINUTES_MS
-                        },
-                    one_hour,
-                ),
-            );
+            prefixes.insert(warm & !1, (now_ms + if one_hour { ONE_HOUR_MS } else { FIVE_MINUTES_MS }, one_hour));
         }
     }
 }

@@ -12,10 +12,7 @@ pub struct ScriptError {
 
 impl ScriptError {
     pub(crate) fn at(line: u64, message: impl Into<String>) -> Self {
-        Self {
-            line: line.max(1),
-            message: message.into(),
-        }
+        Self { line: line.max(1), message: message.into() }
     }
 }
 

@@ -95,24 +95,8 @@ pub struct Wire {
 
 impl From<WireYaml> for Wire {
     fn from(yaml: WireYaml) -> Self {
-        let WireYaml {
-            bom,
-            crlf,
-            split_bytes,
-            pings,
-            unknown_event,
-            comments,
-            huge_line_bytes,
-        } = yaml;
-        Self {
-            bom,
-            crlf,
-            split_bytes,
-            pings,
-            unknown_event,
-            comments,
-            huge_line_bytes,
-        }
+        let WireYaml { bom, crlf, split_bytes, pings, unknown_event, comments, huge_line_bytes } = yaml;
+        Self { bom, crlf, split_bytes, pings, unknown_event, comments, huge_line_bytes }
     }
 }
 
@@ -139,6 +123,8 @@ pub struct Planned {
     pub fault: Option<Fault>,
     /// More headers for the answer, good or bad.
     pub headers: Vec<(String, String)>,
+    /// On a wire, the seconds in the header `retry-after` are told as a date.
+    pub retry_as_date: bool,
     /// How the bytes are laid.
     pub wire: Wire,
     /// Where the key stands against its limits, if there are any.
@@ -159,20 +145,10 @@ impl Planned {
     /// The reply in the engine's words. Missing or impossible usage is replaced by the counted one and marked as estimated, as a provider does.
     pub fn reply(&self) -> Reply {
         let usage = match self.usage_said {
-            UsageSaid::Missing => Usage {
-                estimated: true,
-                ..self.usage
-            },
-            UsageSaid::Figures {
-                input,
-                output,
-                cache_read,
-                cache_write_5m,
-                cache_write_1h,
-            } => figures(
-                [input, output, cache_read, cache_write_5m, cache_write_1h],
-                self.usage,
-            ),
+            UsageSaid::Missing => Usage { estimated: true, ..self.usage },
+            UsageSaid::Figures { input, output, cache_read, cache_write_5m, cache_write_1h } => {
+                figures([input, output, cache_read, cache_write_5m, cache_write_1h], self.usage)
+            }
         };
         Reply {
             model: self.model.clone(),
@@ -186,21 +162,16 @@ impl Planned {
     /// The content in the order and the chunks of a stream.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let size = self.chunk_bytes;
-        self.pieces
-            .iter()
-            .flat_map(move |piece| -> Box<dyn Iterator<Item = Part<'_>> + '_> {
-                match piece {
-                    Piece::Text(text) => Box::new(chunks(text, size).map(Part::Text)),
-                    Piece::Thinking { text, .. } => {
-                        Box::new(chunks(text, size).map(Part::Thinking))
-                    }
-                    Piece::Redacted(_) => Box::new(std::iter::empty()),
-                    Piece::Tool { id, name, json } => Box::new(
-                        std::iter::once(Part::ToolStart { id, name })
-                            .chain(chunks(json, size).map(Part::ToolJson)),
-                    ),
+        self.pieces.iter().flat_map(move |piece| -> Box<dyn Iterator<Item = Part<'_>> + '_> {
+            match piece {
+                Piece::Text(text) => Box::new(chunks(text, size).map(Part::Text)),
+                Piece::Thinking { text, .. } => Box::new(chunks(text, size).map(Part::Thinking)),
+                Piece::Redacted(_) => Box::new(std::iter::empty()),
+                Piece::Tool { id, name, json } => {
+                    Box::new(std::iter::once(Part::ToolStart { id, name }).chain(chunks(json, size).map(Part::ToolJson)))
                 }
-            })
+            }
+        })
     }
 }
 
@@ -210,44 +181,21 @@ fn figures(said: [i64; 5], counted: Usage) -> Usage {
         match u64::try_from(from) {
             Ok(n) => *to = n,
             Err(_) => {
-                return Usage {
-                    estimated: true,
-                    ..counted
-                };
+                return Usage { estimated: true, ..counted };
             }
         }
     }
-    let [
-        input_tokens,
-        output_tokens,
-        cache_read_tokens,
-        cache_write_5m_tokens,
-        cache_write_1h_tokens,
-    ] = tokens;
-    Usage {
-        input_tokens,
-        output_tokens,
-        cache_read_tokens,
-        cache_write_5m_tokens,
-        cache_write_1h_tokens,
-        estimated: false,
-    }
+    let [input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens] = tokens;
+    Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated: false }
 }
 
 fn block_of(piece: &Piece) -> Block {
     match piece {
         Piece::Text(text) => Block::Text { text: text.clone() },
-        Piece::Thinking { text, signature } => Block::Thinking {
-            thinking: text.clone(),
-            signature: signature.clone(),
-        },
+        Piece::Thinking { text, signature } => Block::Thinking { thinking: text.clone(), signature: signature.clone() },
         Piece::Redacted(data) => Block::RedactedThinking { data: data.clone() },
         Piece::Tool { id, name, json } => match serde_json::from_str(json) {
-            Ok(input) => Block::ToolUse {
-                id: id.clone(),
-                name: name.clone(),
-                input,
-            },
+            Ok(input) => Block::ToolUse { id: id.clone(), name: name.clone(), input },
             Err(error) => Block::BadToolUse {
                 id: id.clone(),
                 name: name.clone(),
@@ -263,10 +211,7 @@ pub(crate) fn floor_char_boundary(text: &str, at: usize) -> usize {
     if at >= text.len() {
         return text.len();
     }
-    (0..=at)
-        .rev()
-        .find(|i| text.is_char_boundary(*i))
-        .unwrap_or(0)
+    (0..=at).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
 }
 
 /// Cuts a text in pieces of about `size` bytes, at character borders.

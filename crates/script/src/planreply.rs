@@ -19,12 +19,7 @@ pub(crate) struct PlanReply {
 
 impl From<PlanYaml> for PlanReply {
     fn from(yaml: PlanYaml) -> Self {
-        Self {
-            steps: yaml.steps,
-            shape: yaml.shape,
-            agent_type: yaml.agent_type,
-            instructions: yaml.instructions,
-        }
+        Self { steps: yaml.steps, shape: yaml.shape, agent_type: yaml.agent_type, instructions: yaml.instructions }
     }
 }
 
@@ -42,22 +37,10 @@ impl PlanReply {
     pub(crate) fn render(&self, request: &Request, vars: &Vars) -> String {
         let count = match &self.steps {
             StepsYaml::Fixed(n) => *n,
-            StepsYaml::Says(template) => template
-                .render(vars)
-                .trim()
-                .parse()
-                .unwrap_or(1)
-                .clamp(1, PLAN_STEPS_MAX),
+            StepsYaml::Says(template) => template.render(vars).trim().parse().unwrap_or(1).clamp(1, PLAN_STEPS_MAX),
         };
-        let offered = if self.agent_type.is_none() {
-            offered_types(request)
-        } else {
-            Vec::new()
-        };
-        let more = self
-            .instructions
-            .as_ref()
-            .map(|template| template.render(vars));
+        let offered = if self.agent_type.is_none() { offered_types(request) } else { Vec::new() };
+        let more = self.instructions.as_ref().map(|template| template.render(vars));
         let mut out = String::with_capacity(count * 160);
         out.push_str(r#"{"steps":["#);
         for i in 1..=count {
@@ -65,10 +48,7 @@ impl PlanReply {
                 out.push(',');
             }
             out.push_str(&format!(r#"{{"id":"s{i}","title":"#));
-            push_json_string(
-                &mut out,
-                &format!("Part {i} of {count}: {}", head(vars.prompt)),
-            );
+            push_json_string(&mut out, &format!("Part {i} of {count}: {}", head(vars.prompt)));
             let mut instructions = format!("step s{i} of {count}");
             if let Some(more) = &more {
                 instructions.push_str(": ");
@@ -113,10 +93,7 @@ impl PlanReply {
 fn offered_types(request: &Request) -> Vec<&str> {
     fn find(value: &Value) -> Option<&Vec<Value>> {
         match value {
-            Value::Object(map) => match map
-                .get("agent_type")
-                .and_then(|property| property.get("enum"))
-            {
+            Value::Object(map) => match map.get("agent_type").and_then(|property| property.get("enum")) {
                 Some(Value::Array(names)) => Some(names),
                 _ => map.values().find_map(find),
             },
@@ -125,7 +102,5 @@ fn offered_types(request: &Request) -> Vec<&str> {
         }
     }
     let tool = request.tools.iter().find(|tool| tool.name == PLAN_TOOL);
-    tool.and_then(|tool| find(&tool.input_schema))
-        .map(|names| names.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default()
+    tool.and_then(|tool| find(&tool.input_schema)).map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }

@@ -15,25 +15,14 @@ impl Ranges {
     }
 
     fn one(text: &str) -> Result<(u64, u64), String> {
-        let wrong =
-            || format!("`{text}` is no count: write 3, \"2-5\" or \"4-\" (counts start at 1)");
-        let number = |part: &str| {
-            part.trim()
-                .parse::<u64>()
-                .ok()
-                .filter(|n| *n >= 1)
-                .ok_or_else(wrong)
-        };
+        let wrong = || format!("`{text}` is no count: write 3, \"2-5\" or \"4-\" (counts start at 1)");
+        let number = |part: &str| part.trim().parse::<u64>().ok().filter(|n| *n >= 1).ok_or_else(wrong);
         match text.split_once('-') {
             None => number(text).map(|n| (n, n)),
             Some((from, "")) => Ok((number(from)?, u64::MAX)),
             Some((from, to)) => {
                 let (from, to) = (number(from)?, number(to)?);
-                if from > to {
-                    Err(wrong())
-                } else {
-                    Ok((from, to))
-                }
+                if from > to { Err(wrong()) } else { Ok((from, to)) }
             }
         }
     }
@@ -48,30 +37,20 @@ impl<'de> Deserialize<'de> for Ranges {
                 f.write_str("a count (3), a range (\"2-5\", \"4-\") or a list of these")
             }
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<Ranges, E> {
-                Ranges::one(&n.to_string())
-                    .map(|r| Ranges(vec![r]))
-                    .map_err(E::custom)
+                Ranges::one(&n.to_string()).map(|r| Ranges(vec![r])).map_err(E::custom)
             }
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Ranges, E> {
-                Ranges::one(&n.to_string())
-                    .map(|r| Ranges(vec![r]))
-                    .map_err(E::custom)
+                Ranges::one(&n.to_string()).map(|r| Ranges(vec![r])).map_err(E::custom)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Ranges, E> {
-                Ranges::one(text)
-                    .map(|r| Ranges(vec![r]))
-                    .map_err(E::custom)
+                Ranges::one(text).map(|r| Ranges(vec![r])).map_err(E::custom)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Ranges, A::Error> {
                 let mut all = Vec::new();
                 while let Some(Ranges(mut some)) = seq.next_element()? {
                     all.append(&mut some);
                 }
-                if all.is_empty() {
-                    Err(de::Error::custom("an empty list of counts matches nothing"))
-                } else {
-                    Ok(Ranges(all))
-                }
+                if all.is_empty() { Err(de::Error::custom("an empty list of counts matches nothing")) } else { Ok(Ranges(all)) }
             }
         }
         deserializer.deserialize_any(V)
@@ -148,8 +127,7 @@ impl<'de> Deserialize<'de> for Millis {
                 Millis::new(n, n).map_err(E::custom)
             }
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Millis, E> {
-                let n = u64::try_from(n)
-                    .map_err(|_| E::custom(format!("a delay cannot be negative ({n})")))?;
+                let n = u64::try_from(n).map_err(|_| E::custom(format!("a delay cannot be negative ({n})")))?;
                 Millis::new(n, n).map_err(E::custom)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Millis, A::Error> {
@@ -161,8 +139,7 @@ impl<'de> Deserialize<'de> for Millis {
                         other => return Err(de::Error::unknown_field(other, &["min", "max"])),
                     }
                 }
-                Millis::new(min, max.ok_or_else(|| de::Error::missing_field("max"))?)
-                    .map_err(de::Error::custom)
+                Millis::new(min, max.ok_or_else(|| de::Error::missing_field("max"))?).map_err(de::Error::custom)
             }
         }
         deserializer.deserialize_any(V)

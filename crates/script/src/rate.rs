@@ -52,11 +52,7 @@ struct Bucket {
 impl Bucket {
     fn new(limit: u64, now_ms: u64) -> Self {
         let limit = limit.clamp(1, LIMIT_MAX);
-        Self {
-            limit,
-            parts: limit * PARTS,
-            at_ms: now_ms,
-        }
+        Self { limit, parts: limit * PARTS, at_ms: now_ms }
     }
 
     fn fill(&mut self, now_ms: u64) {
@@ -77,11 +73,7 @@ impl Bucket {
 
     fn line(&self) -> RateLine {
         let missing = self.limit * PARTS - self.parts;
-        RateLine {
-            limit: self.limit,
-            remaining: self.parts / PARTS,
-            reset_ms: missing.div_ceil(self.limit),
-        }
+        RateLine { limit: self.limit, remaining: self.parts / PARTS, reset_ms: missing.div_ceil(self.limit) }
     }
 }
 
@@ -95,11 +87,7 @@ struct Buckets {
 impl Buckets {
     fn seen(&self) -> RateSeen {
         let line = |bucket: &Option<Bucket>| bucket.as_ref().map(Bucket::line);
-        RateSeen {
-            requests: line(&self.requests),
-            input_tokens: line(&self.input),
-            output_tokens: line(&self.output),
-        }
+        RateSeen { requests: line(&self.requests), input_tokens: line(&self.input), output_tokens: line(&self.output) }
     }
 }
 
@@ -111,10 +99,7 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn new(yaml: RateYaml) -> Self {
-        Self {
-            yaml,
-            keys: Mutex::new(HashMap::new()),
-        }
+        Self { yaml, keys: Mutex::new(HashMap::new()) }
     }
 
     /// Takes one request with so many input tokens from the key's buckets, or refuses and takes nothing. Output is not known yet; some must be left.
@@ -134,28 +119,18 @@ impl Rate {
         }
         let buckets = keys.get_mut(key).expect("inserted above");
         let mut refused: Option<(u64, &'static str, u64)> = None;
-        for (bucket, want, what) in [
-            (&mut buckets.requests, 1, "requests"),
-            (&mut buckets.input, input, "input tokens"),
-            (&mut buckets.output, 1, "output tokens"),
-        ] {
+        for (bucket, want, what) in
+            [(&mut buckets.requests, 1, "requests"), (&mut buckets.input, input, "input tokens"), (&mut buckets.output, 1, "output tokens")]
+        {
             if let Some(bucket) = bucket {
                 bucket.fill(now_ms);
-                if let Some(wait) = bucket
-                    .wait_ms(want)
-                    .filter(|wait| refused.is_none_or(|(most, ..)| *wait > most))
-                {
+                if let Some(wait) = bucket.wait_ms(want).filter(|wait| refused.is_none_or(|(most, ..)| *wait > most)) {
                     refused = Some((wait, what, bucket.limit));
                 }
             }
         }
         if let Some((retry_after_ms, what, limit)) = refused {
-            return Err(Box::new(Refused {
-                seen: buckets.seen(),
-                retry_after_ms,
-                what,
-                limit,
-            }));
+            return Err(Box::new(Refused { seen: buckets.seen(), retry_after_ms, what, limit }));
         }
         for (bucket, n) in [(&mut buckets.requests, 1), (&mut buckets.input, input)] {
             if let Some(bucket) = bucket {

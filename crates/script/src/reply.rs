@@ -54,17 +54,11 @@ enum Input {
 }
 
 /// Bytes of content in a chunk, checked.
-pub(crate) fn chunk_bytes(
-    given: Option<&serde_saphyr::Spanned<usize>>,
-    fallback: usize,
-) -> Result<usize, (u64, String)> {
+pub(crate) fn chunk_bytes(given: Option<&serde_saphyr::Spanned<usize>>, fallback: usize) -> Result<usize, (u64, String)> {
     match given {
         None => Ok(fallback),
         Some(chunk) if (1..=CHUNK_BYTES_MAX).contains(&chunk.value) => Ok(chunk.value),
-        Some(chunk) => Err((
-            chunk.referenced.line(),
-            format!("chunk is 1 to {CHUNK_BYTES_MAX} bytes"),
-        )),
+        Some(chunk) => Err((chunk.referenced.line(), format!("chunk is 1 to {CHUNK_BYTES_MAX} bytes"))),
     }
 }
 
@@ -78,9 +72,7 @@ pub(crate) fn stop_of(word: &str) -> StopReason {
         "refusal" | "content_filter" => StopReason::Refusal,
         "pause_turn" => StopReason::PauseTurn,
         "model_context_window_exceeded" => StopReason::ContextExceeded,
-        other => StopReason::Unknown {
-            raw: other.to_owned(),
-        },
+        other => StopReason::Unknown { raw: other.to_owned() },
     }
 }
 
@@ -88,37 +80,21 @@ impl Call {
     fn compile(yaml: ToolCallYaml, line: u64) -> Result<Self, (u64, String)> {
         let repeat = yaml.repeat.as_ref().map_or(1, |repeat| repeat.value);
         if !(1..=REPEAT_MAX).contains(&repeat) {
-            return Err((
-                yaml.repeat.map_or(line, |repeat| repeat.referenced.line()),
-                format!("repeat is 1 to {REPEAT_MAX}"),
-            ));
+            return Err((yaml.repeat.map_or(line, |repeat| repeat.referenced.line()), format!("repeat is 1 to {REPEAT_MAX}")));
         }
         let input = match (yaml.input, yaml.raw, yaml.nest) {
             (Some(value), None, None) => Input::Value(value),
             (None, Some(raw), None) => Input::Raw(raw),
-            (None, None, Some(depth)) if (1..=NEST_MAX).contains(&depth.value) => {
-                Input::Nest(depth.value)
-            }
+            (None, None, Some(depth)) if (1..=NEST_MAX).contains(&depth.value) => Input::Nest(depth.value),
             (None, None, Some(depth)) => {
                 return Err((depth.referenced.line(), format!("nest is 1 to {NEST_MAX}")));
             }
             (None, None, None) => Input::Value(TemplateValue::Map(Vec::new())),
             _ => {
-                return Err((
-                    line,
-                    format!(
-                        "tool call `{}` has more than one of input, raw and nest",
-                        yaml.name
-                    ),
-                ));
+                return Err((line, format!("tool call `{}` has more than one of input, raw and nest", yaml.name)));
             }
         };
-        Ok(Self {
-            name: yaml.name,
-            input,
-            id: yaml.id,
-            repeat,
-        })
+        Ok(Self { name: yaml.name, input, id: yaml.id, repeat })
     }
 
     fn json(&self, vars: &Vars) -> String {
@@ -138,11 +114,7 @@ impl Call {
 
 impl Says {
     /// Compiles the reply; errors carry their line.
-    pub(crate) fn compile(
-        yaml: ReplyYaml,
-        line: u64,
-        chunk_default: usize,
-    ) -> Result<Self, (u64, String)> {
+    pub(crate) fn compile(yaml: ReplyYaml, line: u64, chunk_default: usize) -> Result<Self, (u64, String)> {
         if yaml.text.is_some() && yaml.json.is_some() {
             return Err((line, "a reply has `text` or `json`, not both".to_owned()));
         }
@@ -153,23 +125,11 @@ impl Says {
         if pad_tokens > PAD_TOKENS_MAX {
             return Err((line, format!("pad_tokens is at most {PAD_TOKENS_MAX}")));
         }
-        if yaml.wire.split_bytes == Some(0)
-            || yaml.wire.huge_line_bytes > crate::fault::PAD_BYTES_MAX
-        {
-            return Err((
-                line,
-                format!(
-                    "split_bytes is at least 1, huge_line_bytes at most {}",
-                    crate::fault::PAD_BYTES_MAX
-                ),
-            ));
+        if yaml.wire.split_bytes == Some(0) || yaml.wire.huge_line_bytes > crate::fault::PAD_BYTES_MAX {
+            return Err((line, format!("split_bytes is at least 1, huge_line_bytes at most {}", crate::fault::PAD_BYTES_MAX)));
         }
         let chunk_bytes = chunk_bytes(yaml.chunk.as_ref(), chunk_default)?;
-        let calls = yaml
-            .tool_calls
-            .into_iter()
-            .map(|call| Call::compile(call, line))
-            .collect::<Result<Vec<_>, _>>()?;
+        let calls = yaml.tool_calls.into_iter().map(|call| Call::compile(call, line)).collect::<Result<Vec<_>, _>>()?;
         let plan = yaml.plan.map(PlanReply::from);
         let highest_group = [
             yaml.thinking.as_ref().and_then(Template::highest_group),
@@ -203,19 +163,11 @@ impl Says {
     }
 
     /// The blocks, the stop reason and the output tokens for one call. `seed` is drawn from the request.
-    pub(crate) fn render(
-        &self,
-        request: &Request,
-        vars: &Vars,
-        seed: u64,
-    ) -> (Vec<Piece>, StopReason, u64) {
+    pub(crate) fn render(&self, request: &Request, vars: &Vars, seed: u64) -> (Vec<Piece>, StopReason, u64) {
         let mut pieces = Vec::with_capacity(1 + self.calls.len());
         if let Some(thinking) = &self.thinking {
             let text = thinking.render(vars);
-            let signature = self
-                .signature
-                .clone()
-                .unwrap_or_else(|| signature_of(&text));
+            let signature = self.signature.clone().unwrap_or_else(|| signature_of(&text));
             pieces.push(Piece::Thinking { text, signature });
         }
         if let Some(data) = &self.redacted {
@@ -249,27 +201,11 @@ impl Says {
         let has_calls = !calls.is_empty();
         for (i, (name, json, id)) in calls.into_iter().enumerate() {
             let id = id.map_or_else(|| drawn_id("toolu_", seed ^ (i as u64 + 1)), str::to_owned);
-            pieces.push(Piece::Tool {
-                id,
-                name: name.to_owned(),
-                json,
-            });
+            pieces.push(Piece::Tool { id, name: name.to_owned(), json });
         }
-        let stop = self.stop.clone().unwrap_or(if has_calls {
-            StopReason::ToolUse
-        } else {
-            StopReason::EndTurn
-        });
+        let stop = self.stop.clone().unwrap_or(if has_calls { StopReason::ToolUse } else { StopReason::EndTurn });
         let (cut, tokens) = limit(&mut pieces, u64::from(request.max_output_tokens));
-        (
-            pieces,
-            if cut && self.stop.is_none() {
-                StopReason::MaxTokens
-            } else {
-                stop
-            },
-            tokens,
-        )
+        (pieces, if cut && self.stop.is_none() { StopReason::MaxTokens } else { stop }, tokens)
     }
 }
 
@@ -278,15 +214,11 @@ fn limit(pieces: &mut Vec<Piece>, max_tokens: u64) -> (bool, u64) {
     let mut used = 0;
     for i in 0..pieces.len() {
         let text = match &mut pieces[i] {
-            Piece::Text(text)
-            | Piece::Thinking { text, .. }
-            | Piece::Redacted(text)
-            | Piece::Tool { json: text, .. } => text,
+            Piece::Text(text) | Piece::Thinking { text, .. } | Piece::Redacted(text) | Piece::Tool { json: text, .. } => text,
         };
         let tokens = tokens_of_bytes(text.len() as u64);
         if used + tokens > max_tokens {
-            let bytes =
-                usize::try_from((max_tokens - used) * BYTES_PER_TOKEN).unwrap_or(usize::MAX);
+            let bytes = usize::try_from((max_tokens - used) * BYTES_PER_TOKEN).unwrap_or(usize::MAX);
             text.truncate(floor_char_boundary(text, bytes));
             let keep = if text.is_empty() { i } else { i + 1 };
             pieces.truncate(keep);
@@ -318,9 +250,7 @@ pub(crate) fn drawn_id(prefix: &str, seed: u64) -> String {
         if i == 11 {
             bits = mix(bits ^ seed.rotate_left(17));
         }
-        out.push(char::from(
-            DIGITS[usize::try_from(bits % DIGITS.len() as u64).unwrap_or(0)],
-        ));
+        out.push(char::from(DIGITS[usize::try_from(bits % DIGITS.len() as u64).unwrap_or(0)]));
         bits /= DIGITS.len() as u64;
     }
     out

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::matching::Matcher;
 use crate::ranges::Millis;
 use crate::reply::{CHUNK_BYTES_DEFAULT, Says, chunk_bytes};
-use crate::yaml::{FileYaml, MatchYaml, RateYaml, RuleYaml};
+use crate::yaml::{FileYaml, MatchYaml, RateYaml, RetryForm, RuleYaml};
 
 /// Most bytes of a script file.
 const SCRIPT_BYTES_MAX: usize = 8 << 20;
@@ -45,6 +45,8 @@ pub(crate) struct Rule {
     pub(crate) drip: Millis,
     pub(crate) fault: Option<Fault>,
     pub(crate) headers: Vec<(String, String)>,
+    /// On a wire, `retry-after` is told as a date.
+    pub(crate) retry_as_date: bool,
     pub(crate) times: Option<u64>,
 }
 
@@ -62,10 +64,7 @@ impl Script {
     /// Anything that is wrong with it, with the line: YAML, unknown keys, wrong types, a bad expression, an unknown template variable.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         if text.len() > SCRIPT_BYTES_MAX {
-            return Err(ScriptError::at(
-                1,
-                format!("the script is larger than {SCRIPT_BYTES_MAX} bytes"),
-            ));
+            return Err(ScriptError::at(1, format!("the script is larger than {SCRIPT_BYTES_MAX} bytes")));
         }
         let file: FileYaml = serde_saphyr::from_str(text)?;
         if file.rules.len() > RULES_MAX {
@@ -86,23 +85,12 @@ impl Script {
         }
         let mut names = HashSet::new();
         if let Some(twice) = rules.iter().find(|rule| !names.insert(rule.name.clone())) {
-            return Err(ScriptError::at(
-                1,
-                format!("two rules are named `{}`", twice.name),
-            ));
+            return Err(ScriptError::at(1, format!("two rules are named `{}`", twice.name)));
         }
         if let Some(rate) = &file.rate_limit
-            && [
-                rate.requests_per_minute,
-                rate.input_tokens_per_minute,
-                rate.output_tokens_per_minute,
-            ]
-            .contains(&Some(0))
+            && [rate.requests_per_minute, rate.input_tokens_per_minute, rate.output_tokens_per_minute].contains(&Some(0))
         {
-            return Err(ScriptError::at(
-                1,
-                "rate_limit: a limit of 0 would refuse every call; leave it out or give at least 1",
-            ));
+            return Err(ScriptError::at(1, "rate_limit: a limit of 0 would refuse every call; leave it out or give at least 1"));
         }
         Ok(Self {
             seed: file.seed,
@@ -113,10 +101,7 @@ impl Script {
             keys: file.keys,
             models: file.models,
             context_tokens: file.context_tokens.unwrap_or(CONTEXT_TOKENS_DEFAULT),
-            signatures: rules
-                .iter()
-                .filter_map(|rule| rule.says.signature.clone())
-                .collect(),
+            signatures: rules.iter().filter_map(|rule| rule.says.signature.clone()).collect(),
             needs_headers: rules.iter().any(|rule| !rule.matcher.header.is_empty()),
             rules,
         })
@@ -129,53 +114,46 @@ impl Script {
 }
 
 impl Rule {
-    fn compile(
-        yaml: RuleYaml,
-        index: usize,
-        line: u64,
-        defaults: &Defaults,
-    ) -> Result<Self, (u64, String)> {
+    fn compile(yaml: RuleYaml, index: usize, line: u64, defaults: &Defaults) -> Result<Self, (u64, String)> {
         let matcher = compile_match(yaml.matches)?;
         let says = Says::compile(yaml.reply, line, defaults.chunk)?;
         if let Some(group) = says.highest_group {
             let groups = matcher.prompt.as_ref().map_or(0, Regex::captures_len);
             if group >= groups {
-                return Err((
-                    line,
-                    format!(
-                        "`match.{group}` is used, but `match.prompt` has {} groups",
-                        groups.saturating_sub(1)
-                    ),
-                ));
+                return Err((line, format!("`match.{group}` is used, but `match.prompt` has {} groups", groups.saturating_sub(1))));
             }
         }
         let mut headers = defaults.headers.clone();
         headers.extend(yaml.headers);
+        let mut retry_as_date = false;
         let fault = match yaml.fault {
             None => None,
             Some(mut fault) => {
                 headers.append(&mut fault.headers);
+                if let Some(wait) = fault.retry_after {
+                    let (name, value) = match wait.form {
+                        RetryForm::Ms => ("retry-after-ms", wait.ms),
+                        RetryForm::Seconds | RetryForm::Date => ("retry-after", wait.ms.div_ceil(1_000)),
+                    };
+                    headers.insert(name.to_owned(), value.to_string());
+                    retry_as_date = wait.form == RetryForm::Date;
+                }
                 Some(fault.compile().map_err(|message| (line, message))?)
             }
         };
         check_headers(&headers).map_err(|message| (line, message))?;
         if yaml.times == Some(0) {
-            return Err((
-                line,
-                "times: 0 would never apply; leave the rule out".to_owned(),
-            ));
+            return Err((line, "times: 0 would never apply; leave the rule out".to_owned()));
         }
         Ok(Self {
-            name: yaml
-                .name
-                .unwrap_or_else(|| format!("rule {}", index + 1))
-                .into(),
+            name: yaml.name.unwrap_or_else(|| format!("rule {}", index + 1)).into(),
             matcher,
             says,
             latency: yaml.latency_ms.unwrap_or(defaults.latency),
             drip: yaml.drip.unwrap_or(defaults.drip),
             fault,
             headers: headers.into_iter().collect(),
+            retry_as_date,
             times: yaml.times,
         })
     }
@@ -186,16 +164,8 @@ fn compile_match(yaml: MatchYaml) -> Result<Matcher, (u64, String)> {
         None => None,
         Some(text) => Some(Regex::new(&text.value).map_err(|error| {
             let reason = error.to_string();
-            let reason = reason
-                .lines()
-                .last()
-                .unwrap_or("")
-                .trim()
-                .trim_start_matches("error: ");
-            (
-                text.referenced.line(),
-                format!("match.prompt is no regular expression: {reason}"),
-            )
+            let reason = reason.lines().last().unwrap_or("").trim().trim_start_matches("error: ");
+            (text.referenced.line(), format!("match.prompt is no regular expression: {reason}"))
         })?),
     };
     Ok(Matcher {
@@ -204,6 +174,7 @@ fn compile_match(yaml: MatchYaml) -> Result<Matcher, (u64, String)> {
         prompt,
         prompt_contains: yaml.prompt_contains,
         transcript_contains: yaml.transcript_contains,
+        step: yaml.step,
         has_tool: yaml.has_tool,
         last_is_tool_result: yaml.last_is_tool_result,
         last_is_error: yaml.last_is_error,
@@ -219,9 +190,7 @@ fn compile_match(yaml: MatchYaml) -> Result<Matcher, (u64, String)> {
 /// Headers must be sendable: a token and a value without line breaks.
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), String> {
     for (name, value) in headers {
-        if http::HeaderName::from_bytes(name.as_bytes()).is_err()
-            || http::HeaderValue::from_str(value).is_err()
-        {
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err() || http::HeaderValue::from_str(value).is_err() {
             return Err(format!("header `{name}` cannot be sent as it is"));
         }
     }

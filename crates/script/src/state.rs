@@ -20,10 +20,7 @@ use crate::yaml::UsageYaml;
 /// Most requests told apart by `nth_per_request`; the counts begin anew when there are more.
 const REQUESTS_MAX: usize = 1_000_000;
 /// A cache boundary after the system prompt: what a caller of [`ScriptState::answer`] gets that sets no marks of its own.
-const MARK_AFTER_SYSTEM: &[Mark] = &[Mark {
-    place: Place::System { bytes: usize::MAX },
-    one_hour: false,
-}];
+const MARK_AFTER_SYSTEM: &[Mark] = &[Mark { place: Place::System { bytes: usize::MAX }, one_hour: false }];
 
 /// What is known about a call beside the request.
 #[derive(Debug, Clone, Copy)]
@@ -44,14 +41,7 @@ pub struct Meta<'a> {
 
 impl Default for Meta<'_> {
     fn default() -> Self {
-        Self {
-            headers: &[],
-            key: "",
-            now_ms: 0,
-            stream: true,
-            json_schema: None,
-            marks: MARK_AFTER_SYSTEM,
-        }
+        Self { headers: &[], key: "", now_ms: 0, stream: true, json_schema: None, marks: MARK_AFTER_SYSTEM }
     }
 }
 
@@ -68,10 +58,7 @@ pub struct ScriptState {
 
 impl std::fmt::Debug for ScriptState {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("ScriptState")
-            .field("rules", &self.counts.len())
-            .field("calls", &self.calls)
-            .finish_non_exhaustive()
+        f.debug_struct("ScriptState").field("rules", &self.counts.len()).field("calls", &self.calls).finish_non_exhaustive()
     }
 }
 
@@ -108,15 +95,10 @@ impl ScriptState {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let print = Fingerprint::of(request, meta.marks);
         let prompt = last_prompt(request);
-        let refuse = |rule: &str, status: u16, message: String| {
-            self.refuse(request, call, rule, status, message, meta)
-        };
+        let refuse = |rule: &str, status: u16, message: String| self.refuse(request, call, rule, status, message, meta);
         if print.tokens > self.script.context_tokens {
             let most = self.script.context_tokens;
-            let message = format!(
-                "prompt is too long: {} tokens > {most} maximum",
-                print.tokens
-            );
+            let message = format!("prompt is too long: {} tokens > {most} maximum", print.tokens);
             return refuse("-", 400, message);
         }
         let (input, warms) = self.cache.classify(&print, meta.key, meta.now_ms);
@@ -124,15 +106,11 @@ impl ScriptState {
         if let Some(rate) = &self.rate
             && let Err(refused) = rate.take(meta.key, rate_input, meta.now_ms)
         {
-            let message = format!(
-                "This request would exceed your organization's rate limit of {} {} per minute.",
-                refused.limit, refused.what
-            );
+            let message =
+                format!("This request would exceed your organization's rate limit of {} {} per minute.", refused.limit, refused.what);
             let mut planned = refuse("rate_limit", 429, message);
             let seconds = refused.retry_after_ms.div_ceil(1_000).max(1);
-            planned
-                .headers
-                .push(("retry-after".to_owned(), seconds.to_string()));
+            planned.headers.push(("retry-after".to_owned(), seconds.to_string()));
             planned.rate = Some(refused.seen);
             return planned;
         }
@@ -148,11 +126,7 @@ impl ScriptState {
         };
         let Some((rule, n)) = self.choose(&seen, print.hash) else {
             let head = head(&prompt);
-            return refuse(
-                "-",
-                400,
-                format!("no rule of the script matches this call (last user text: {head:?})"),
-            );
+            return refuse("-", 400, format!("no rule of the script matches this call (last user text: {head:?})"));
         };
         let wants_groups = rule.says.highest_group.is_some();
         let vars = Vars {
@@ -163,11 +137,7 @@ impl ScriptState {
             turn,
             n,
             call,
-            captures: if wants_groups {
-                rule.matcher.captures(&prompt)
-            } else {
-                None
-            },
+            captures: if wants_groups { rule.matcher.captures(&prompt) } else { None },
         };
         let seed = mix(self.script.seed ^ print.hash);
         let (pieces, stop, output) = rule.says.render(request, &vars, seed);
@@ -182,6 +152,7 @@ impl ScriptState {
             usage: usage_of(input, output),
             fault: rule.fault.clone(),
             headers: rule.headers.clone(),
+            retry_as_date: rule.retry_as_date,
             wire: rule.says.wire,
             rate: self.rate.as_ref().map(|rate| rate.settle(meta.key, output)),
             model: request.model.clone(),
@@ -204,26 +175,14 @@ impl ScriptState {
             }
             let (held, answered) = &self.counts[i];
             let nth = held.fetch_add(1, Ordering::Relaxed) + 1;
-            if rule
-                .matcher
-                .nth
-                .as_ref()
-                .is_some_and(|want| !want.contains(nth))
-            {
+            if rule.matcher.nth.as_ref().is_some_and(|want| !want.contains(nth)) {
                 continue;
             }
-            if rule
-                .matcher
-                .nth_per_request
-                .as_ref()
-                .is_some_and(|want| !want.contains(self.nth_of_request(i, request_hash)))
-            {
+            if rule.matcher.nth_per_request.as_ref().is_some_and(|want| !want.contains(self.nth_of_request(i, request_hash))) {
                 continue;
             }
             let limit = rule.times.unwrap_or(u64::MAX);
-            let taken = answered.try_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < limit).then_some(n + 1)
-            });
+            let taken = answered.try_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
             if let Ok(before) = taken {
                 return Some((rule, before + 1));
             }
@@ -232,10 +191,7 @@ impl ScriptState {
     }
 
     fn nth_of_request(&self, rule: usize, request_hash: u64) -> u64 {
-        let mut counts = self
-            .per_request
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.per_request.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= REQUESTS_MAX {
             counts.clear();
         }
@@ -248,15 +204,7 @@ impl ScriptState {
         drawn_id("req_", mix(self.script.seed).wrapping_add(call))
     }
 
-    fn refuse(
-        &self,
-        request: &Request,
-        call: u64,
-        rule: &str,
-        status: u16,
-        message: String,
-        meta: &Meta,
-    ) -> Planned {
+    fn refuse(&self, request: &Request, call: u64, rule: &str, status: u16, message: String, meta: &Meta) -> Planned {
         let kind = kind_of_status(status).to_owned();
         Planned {
             rule: rule.into(),
@@ -267,11 +215,9 @@ impl ScriptState {
             stop: StopReason::EndTurn,
             usage_said: UsageSaid::Missing,
             usage: Usage::default(),
-            fault: Some(Fault::Status {
-                status,
-                body: ErrorBody::Typed { kind, message },
-            }),
+            fault: Some(Fault::Status { status, body: ErrorBody::Typed { kind, message } }),
             headers: Vec::new(),
+            retry_as_date: false,
             wire: Wire::default(),
             rate: None::<RateSeen>,
             model: request.model.clone(),
@@ -285,10 +231,7 @@ impl ScriptState {
 
 /// The number of the assistant turn that is asked for, from 1.
 fn turn_of(request: &Request) -> u64 {
-    let said = request
-        .messages
-        .iter()
-        .filter(|message| message.role == Role::Assistant);
+    let said = request.messages.iter().filter(|message| message.role == Role::Assistant);
     said.count() as u64 + 1
 }
 

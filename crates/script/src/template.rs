@@ -2,6 +2,7 @@
 //! holds `{{…}}` cannot do anything. `{{{{` stands for two literal braces.
 use std::fmt::Write as _;
 
+use crate::matching::step_marker;
 use regex::Captures;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -11,8 +12,10 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 pub(crate) enum Var {
     /// `prompt`: the last user text.
     Prompt,
-    /// `prompt_head`: its first line, at most 80 characters.
+    /// `prompt_head`: its first line that is neither blank nor a heading, at most 80 characters.
     PromptHead,
+    /// `step`: the id of the step the prompt speaks of, or nothing.
+    Step,
     /// `system`: the system prompt.
     System,
     /// `model`: the model asked for.
@@ -29,14 +32,14 @@ pub(crate) enum Var {
     Match(usize),
 }
 
-const NAMES: &str =
-    "prompt, prompt_head, system, model, last_tool_result, turn, n, call, match.0 to match.9";
+const NAMES: &str = "prompt, prompt_head, step, system, model, last_tool_result, turn, n, call, match.0 to match.9";
 
 impl Var {
     fn parse(name: &str) -> Result<Self, String> {
         Ok(match name {
             "prompt" => Self::Prompt,
             "prompt_head" => Self::PromptHead,
+            "step" => Self::Step,
             "system" => Self::System,
             "model" => Self::Model,
             "last_tool_result" => Self::LastToolResult,
@@ -46,9 +49,7 @@ impl Var {
             other => match other.strip_prefix("match.").map(str::as_bytes) {
                 Some([digit @ b'0'..=b'9']) => Self::Match(usize::from(digit - b'0')),
                 _ => {
-                    return Err(format!(
-                        "unknown variable `{{{{{other}}}}}`; known: {NAMES}; two literal braces are written {{{{{{{{"
-                    ));
+                    return Err(format!("unknown variable `{{{{{other}}}}}`; known: {NAMES}; two literal braces are written {{{{{{{{"));
                 }
             },
         })
@@ -91,9 +92,7 @@ impl Template {
                 rest = after;
                 continue;
             }
-            let close = rest.find("}}").ok_or_else(|| {
-                "`{{` without `}}`; two literal braces are written {{{{".to_owned()
-            })?;
+            let close = rest.find("}}").ok_or_else(|| "`{{` without `}}`; two literal braces are written {{{{".to_owned())?;
             let var = Var::parse(rest[..close].trim())?;
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
@@ -126,6 +125,7 @@ impl Template {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Var(Var::Prompt) => out.push_str(vars.prompt),
                 Piece::Var(Var::PromptHead) => out.push_str(head(vars.prompt)),
+                Piece::Var(Var::Step) => out.push_str(step_marker(vars.prompt).unwrap_or("")),
                 Piece::Var(Var::System) => out.push_str(vars.system),
                 Piece::Var(Var::Model) => out.push_str(vars.model),
                 Piece::Var(Var::LastToolResult) => out.push_str(vars.last_tool_result),
@@ -133,11 +133,7 @@ impl Template {
                 Piece::Var(Var::N) => push_number(out, vars.n),
                 Piece::Var(Var::Call) => push_number(out, vars.call),
                 Piece::Var(Var::Match(group)) => {
-                    if let Some(found) = vars
-                        .captures
-                        .as_ref()
-                        .and_then(|captures| captures.get(*group))
-                    {
+                    if let Some(found) = vars.captures.as_ref().and_then(|captures| captures.get(*group)) {
                         out.push_str(found.as_str());
                     }
                 }
@@ -157,12 +153,10 @@ fn push_number(out: &mut String, n: u64) {
     write!(out, "{n}").expect("writing to a string cannot fail");
 }
 
-/// The first line, at most 80 characters.
+/// The first line that is neither blank nor a heading (`# …`), at most 80 characters.
 pub(crate) fn head(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or("");
-    line.char_indices()
-        .nth(80)
-        .map_or(line, |(end, _)| &line[..end])
+    let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or("");
+    line.char_indices().nth(80).map_or(line, |(end, _)| &line[..end])
 }
 
 impl<'de> Deserialize<'de> for Template {
@@ -192,10 +186,7 @@ impl TemplateValue {
             Self::Plain(_) => None,
             Self::Text(template) => template.highest_group(),
             Self::List(items) => items.iter().filter_map(Self::highest_group).max(),
-            Self::Map(entries) => entries
-                .iter()
-                .filter_map(|(_, item)| item.highest_group())
-                .max(),
+            Self::Map(entries) => entries.iter().filter_map(|(_, item)| item.highest_group()).max(),
         }
     }
 
@@ -256,9 +247,7 @@ impl<'de> Deserialize<'de> for TemplateValue {
                 Ok(TemplateValue::Plain(v.into()))
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<TemplateValue, E> {
-                Template::parse(v)
-                    .map(TemplateValue::Text)
-                    .map_err(E::custom)
+                Template::parse(v).map(TemplateValue::Text).map_err(E::custom)
             }
             fn visit_unit<E: de::Error>(self) -> Result<TemplateValue, E> {
                 Ok(TemplateValue::Plain(serde_json::Value::Null))
@@ -290,52 +279,27 @@ mod tests {
     use super::*;
 
     fn render(template: &str, prompt: &str) -> String {
-        let vars = Vars {
-            prompt,
-            system: "sys",
-            model: "m",
-            last_tool_result: "42",
-            turn: 2,
-            n: 3,
-            call: 9,
-            captures: None,
-        };
+        let vars = Vars { prompt, system: "sys", model: "m", last_tool_result: "42", turn: 2, n: 3, call: 9, captures: None };
         Template::parse(template).expect("valid").render(&vars)
     }
 
     #[test]
     fn one_pass_only() {
-        assert_eq!(
-            render("<{{prompt}}>", "{{system}} {{nope}}"),
-            "<{{system}} {{nope}}>"
-        );
+        assert_eq!(render("<{{prompt}}>", "{{system}} {{nope}}"), "<{{system}} {{nope}}>");
     }
 
     #[test]
     fn all_variables() {
-        assert_eq!(
-            render(
-                "{{ turn }}/{{n}}/{{call}}/{{model}}/{{system}}/{{last_tool_result}}/{{match.1}}|",
-                "p"
-            ),
-            "2/3/9/m/sys/42/|"
-        );
-        assert_eq!(render("{{prompt_head}}", "first\nsecond"), "first");
+        assert_eq!(render("{{ turn }}/{{n}}/{{call}}/{{model}}/{{system}}/{{last_tool_result}}/{{match.1}}|", "p"), "2/3/9/m/sys/42/|");
+        assert_eq!(render("{{prompt_head}}", "# The task\n\nfirst\nsecond"), "first");
+        assert_eq!(render("{{step}}", "# Your step: Look (s3)\nx"), "s3");
         assert_eq!(render("{{{{prompt}}", "p"), "{{prompt}}");
     }
 
     #[test]
     fn errors_say_what_is_known() {
-        assert!(
-            Template::parse("{{promt}}")
-                .expect_err("bad")
-                .contains("known: prompt")
-        );
-        assert!(
-            Template::parse("{{prompt")
-                .expect_err("bad")
-                .contains("without")
-        );
+        assert!(Template::parse("{{promt}}").expect_err("bad").contains("known: prompt"));
+        assert!(Template::parse("{{prompt").expect_err("bad").contains("without"));
         assert!(Template::parse("{{match.10}}").is_err());
     }
 }

@@ -14,8 +14,7 @@ pub fn tokens_of_bytes(bytes: u64) -> u64 {
 pub fn input_tokens(request: &Request) -> u64 {
     let mut bytes = request.system.len() as u64;
     for tool in &request.tools {
-        bytes +=
-            (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
+        bytes += (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
     }
     for block in request.messages.iter().flat_map(|message| &message.content) {
         bytes += block_bytes(block);
@@ -42,11 +41,6 @@ pub(crate) fn value_bytes(value: &Value) -> u64 {
         Value::Number(number) => number.to_string().len() as u64,
         Value::String(text) => text.len() as u64 + 2,
         Value::Array(items) => items.iter().map(|item| value_bytes(item) + 1).sum::<u64>() + 1,
-        Value::Object(map) => {
-            map.iter()
-                .map(|(key, item)| key.len() as u64 + 4 + value_bytes(item))
-                .sum::<u64>()
-                + 1
-        }
+        Value::Object(map) => map.iter().map(|(key, item)| key.len() as u64 + 4 + value_bytes(item)).sum::<u64>() + 1,
     }
 }

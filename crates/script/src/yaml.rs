@@ -50,10 +50,7 @@ pub(crate) struct CacheYaml {
 
 impl Default for CacheYaml {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            min_tokens: 1_024,
-        }
+        Self { enabled: true, min_tokens: 1_024 }
     }
 }
 
@@ -92,6 +89,7 @@ pub(crate) struct MatchYaml {
     pub(crate) prompt: Option<Spanned<String>>,
     pub(crate) prompt_contains: Option<String>,
     pub(crate) transcript_contains: Option<String>,
+    pub(crate) step: Option<Glob>,
     pub(crate) has_tool: Option<String>,
     pub(crate) last_is_tool_result: Option<Named>,
     pub(crate) last_is_error: Option<bool>,
@@ -179,28 +177,19 @@ impl<'de> Deserialize<'de> for StepsYaml {
         impl Visitor<'_> for V {
             type Value = StepsYaml;
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                write!(
-                    f,
-                    "a number of steps (1 to {PLAN_STEPS_MAX}) or a template such as \"{{{{match.1}}}}\""
-                )
+                write!(f, "a number of steps (1 to {PLAN_STEPS_MAX}) or a template such as \"{{{{match.1}}}}\"")
             }
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<StepsYaml, E> {
                 match usize::try_from(n) {
-                    Ok(steps) if (1..=PLAN_STEPS_MAX).contains(&steps) => {
-                        Ok(StepsYaml::Fixed(steps))
-                    }
-                    Ok(_) | Err(_) => Err(E::custom(format!(
-                        "{n} steps: a plan has 1 to {PLAN_STEPS_MAX}"
-                    ))),
+                    Ok(steps) if (1..=PLAN_STEPS_MAX).contains(&steps) => Ok(StepsYaml::Fixed(steps)),
+                    Ok(_) | Err(_) => Err(E::custom(format!("{n} steps: a plan has 1 to {PLAN_STEPS_MAX}"))),
                 }
             }
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<StepsYaml, E> {
                 self.visit_u64(u64::try_from(n).unwrap_or(0))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<StepsYaml, E> {
-                Template::parse(text)
-                    .map(StepsYaml::Says)
-                    .map_err(E::custom)
+                Template::parse(text).map(StepsYaml::Says).map_err(E::custom)
             }
         }
         deserializer.deserialize_any(V)
@@ -228,13 +217,7 @@ pub(crate) struct OwnUsage {
 
 impl<'de> Deserialize<'de> for UsageYaml {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KEYS: &[&str] = &[
-            "input_tokens",
-            "output_tokens",
-            "cache_read_tokens",
-            "cache_write_5m_tokens",
-            "cache_write_1h_tokens",
-        ];
+        const KEYS: &[&str] = &["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"];
         struct V;
         impl<'de> Visitor<'de> for V {
             type Value = UsageYaml;
@@ -290,6 +273,28 @@ pub(crate) struct ErrorYaml {
     pub(crate) message: Option<String>,
 }
 
+/// In which form the wait after a refusal is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RetryForm {
+    /// `retry-after: 2`
+    #[default]
+    Seconds,
+    /// `retry-after: Sun, 22 Nov 2026 10:11:31 GMT`
+    Date,
+    /// `retry-after-ms: 1500`
+    Ms,
+}
+
+/// The wait after a refusal.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryYaml {
+    pub(crate) ms: u64,
+    #[serde(default, rename = "as")]
+    pub(crate) form: RetryForm,
+}
+
 /// How a call fails: exactly one of these.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -298,6 +303,7 @@ pub(crate) struct FaultYaml {
     pub(crate) error: Option<ErrorYaml>,
     pub(crate) body: Option<String>,
     pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) retry_after: Option<RetryYaml>,
     pub(crate) no_header: bool,
     pub(crate) reset: bool,
     pub(crate) reset_after_bytes: Option<u64>,

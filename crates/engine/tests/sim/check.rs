@@ -10,7 +10,7 @@ use maos_engine::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What went wrong, in words.
-pub type Violation = String;
+pub(crate) type Violation = String;
 
 /// Fails with a formatted violation unless the condition holds.
 macro_rules! ensure {
@@ -29,7 +29,7 @@ struct OpenCall {
 
 /// The second reading of one task's journal.
 #[derive(Debug, Default)]
-pub struct Checker {
+pub(crate) struct Checker {
     status: Option<Status>,
     started: bool,
     max_agents: usize,
@@ -41,18 +41,19 @@ pub struct Checker {
     open: BTreeMap<EffectId, OpenCall>,
     attempts: BTreeMap<EffectId, u32>,
     /// Model calls whose result is committed.
-    pub replied: BTreeSet<EffectId>,
+    pub(crate) replied: BTreeSet<EffectId>,
     /// Tool calls with a committed intent: whether they may be repeated, and whether they ended.
-    pub tools: BTreeMap<EffectId, (Repeat, bool)>,
+    pub(crate) tools: BTreeMap<EffectId, (Repeat, bool)>,
     spent: Money,
     reserved: Money,
     possibly: Money,
-    epoch: u64,
+    /// Epoch of the lease: no entry of an earlier one may follow.
+    pub(crate) epoch: u64,
 }
 
 impl Checker {
     /// Whether this attempt of a model call has a committed intent.
-    pub fn intended(&self, effect: &EffectId, attempt: u32) -> bool {
+    pub(crate) fn intended(&self, effect: &EffectId, attempt: u32) -> bool {
         self.attempts.get(effect).is_some_and(|a| *a >= attempt)
     }
 
@@ -62,18 +63,12 @@ impl Checker {
 
     fn become_status(&mut self, next: Status) -> Result<(), Violation> {
         let before = self.status.replace(next);
-        ensure!(
-            before.is_none_or(|b| b == next || b.may_become(next)),
-            "the task went from {before:?} to {next}"
-        );
+        ensure!(before.is_none_or(|b| b == next || b.may_become(next)), "the task went from {before:?} to {next}");
         Ok(())
     }
 
     fn close(&mut self, effect: &EffectId, billed: bool) -> Result<OpenCall, Violation> {
-        let open = self
-            .open
-            .remove(effect)
-            .ok_or_else(|| format!("{effect} was not open"))?;
+        let open = self.open.remove(effect).ok_or_else(|| format!("{effect} was not open"))?;
         self.reserved = self.reserved.minus(open.held);
         if billed {
             self.possibly = self.possibly.plus(open.held);
@@ -85,12 +80,7 @@ impl Checker {
     fn cut(&mut self, place: &Place, at: Time) {
         let sent_by = at.plus_ms(ABORT_MS_MAX);
         let at_work = self.running.contains_key(place);
-        let cut: Vec<EffectId> = self
-            .open
-            .keys()
-            .filter(|e| e.place == *place)
-            .cloned()
-            .collect();
+        let cut: Vec<EffectId> = self.open.keys().filter(|e| e.place == *place).cloned().collect();
         for effect in cut {
             let sent = at_work && self.open[&effect].not_before <= sent_by;
             self.close(&effect, sent).expect("it is open");
@@ -107,23 +97,14 @@ impl Checker {
     }
 
     /// Reads one committed entry.
-    pub fn read(&mut self, epoch: u64, at: Time, event: &Event) -> Result<(), Violation> {
-        ensure!(
-            epoch >= self.epoch,
-            "I10: an entry of epoch {epoch} after one of {}",
-            self.epoch
-        );
+    pub(crate) fn read(&mut self, epoch: u64, at: Time, event: &Event) -> Result<(), Violation> {
+        ensure!(epoch >= self.epoch, "I10: an entry of epoch {epoch} after one of {}", self.epoch);
         self.epoch = epoch;
         if let Some(status) = self.status
             && status.is_terminal()
         {
             ensure!(
-                matches!(
-                    event,
-                    Event::DependencyEnded { .. }
-                        | Event::Retried { .. }
-                        | Event::ToolSettled { .. }
-                ),
+                matches!(event, Event::DependencyEnded { .. } | Event::Retried { .. } | Event::ToolSettled { .. }),
                 "{} was recorded after the task was {status}",
                 event.kind()
             );
@@ -143,7 +124,7 @@ impl Checker {
             }
             Event::DependencyEnded { task, status } => {
                 if *status == Status::Completed {
-                    self.waits_for.remove(task);
+                    ensure!(self.waits_for.remove(task), "I11: released by {task} twice");
                     if self.waits_for.is_empty() && self.status == Some(Status::Blocked) {
                         self.become_status(Status::Queued)?;
                     }
@@ -152,10 +133,7 @@ impl Checker {
             }
             Event::RunStarted { place, agent, .. } => self.read_start(place, agent),
             Event::RunParked { place } => {
-                ensure!(
-                    self.running.remove(place).is_some(),
-                    "{place} was left by nobody"
-                );
+                ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
                 Ok(())
             }
             Event::PlanAccepted { plan, .. } => {
@@ -165,10 +143,7 @@ impl Checker {
                 Ok(())
             }
             Event::RunCompleted { place, .. } => {
-                ensure!(
-                    self.completed.insert(place.clone()),
-                    "I11: {place} completed twice"
-                );
+                ensure!(self.completed.insert(place.clone()), "I11: {place} completed twice");
                 self.cut(place, at);
                 self.running.remove(place);
                 Ok(())
@@ -183,11 +158,7 @@ impl Checker {
                 self.become_status(Status::Paused)
             }
             Event::Resumed {} => self.become_status(self.standing()),
-            Event::Updated {
-                max_agents,
-                max_cost,
-                ..
-            } => {
+            Event::Updated { max_agents, max_cost, .. } => {
                 self.max_agents = max_agents.map_or(self.max_agents, |m| m.max(1) as usize);
                 self.max_cost = max_cost.or(self.max_cost);
                 Ok(())
@@ -230,44 +201,25 @@ impl Checker {
     fn read_plan(&mut self, plan: &Plan) {
         for step in &plan.steps {
             let place = |s: &maos_engine::ids::StepId| Place::Step(s.clone());
-            self.depends
-                .insert(place(&step.id), step.depends_on.iter().map(place).collect());
+            self.depends.insert(place(&step.id), step.depends_on.iter().map(place).collect());
         }
     }
 
     fn read_start(&mut self, place: &Place, agent: &AgentId) -> Result<(), Violation> {
         self.started = true;
         let new = self.running.insert(place.clone(), agent.clone()).is_none();
-        ensure!(
-            self.waits_for.is_empty(),
-            "I11: {place} started before the tasks it waits for completed"
-        );
-        ensure!(
-            !self.completed.contains(place),
-            "{place} started after it completed"
-        );
+        ensure!(self.waits_for.is_empty(), "I11: {place} started before the tasks it waits for completed");
+        ensure!(!self.completed.contains(place), "{place} started after it completed");
         for before in self.depends.get(place).into_iter().flatten() {
-            ensure!(
-                self.completed.contains(before),
-                "I11: {place} started before {before} completed"
-            );
+            ensure!(self.completed.contains(before), "I11: {place} started before {before} completed");
         }
         if *place == Place::Synthesis {
             let all = self.depends.keys().all(|s| self.completed.contains(s));
             ensure!(all, "I11: the outputs were joined before all were there");
         }
         if new {
-            ensure!(
-                self.running.len() <= self.max_agents,
-                "{} agents work on a task that may use {}",
-                self.running.len(),
-                self.max_agents
-            );
-            ensure!(
-                matches!(self.status, Some(Status::Queued | Status::Running)),
-                "{place} started while the task was {:?}",
-                self.status
-            );
+            ensure!(self.running.len() <= self.max_agents, "{} agents work on a task that may use {}", self.running.len(), self.max_agents);
+            ensure!(matches!(self.status, Some(Status::Queued | Status::Running)), "{place} started while the task was {:?}", self.status);
             self.become_status(Status::Running)?;
         }
         Ok(())
@@ -275,73 +227,29 @@ impl Checker {
 
     fn read_effect(&mut self, event: &Event) -> Result<(), Violation> {
         match event {
-            Event::ModelRequested {
-                effect,
-                attempt,
-                reserved,
-                not_before,
-                ..
-            } => {
+            Event::ModelRequested { effect, attempt, reserved, not_before, .. } => {
                 let last = self.attempts.insert(effect.clone(), *attempt).unwrap_or(0);
-                ensure!(
-                    *attempt == last + 1,
-                    "I4: attempt {attempt} of {effect} after {last}"
-                );
-                ensure!(
-                    !self.replied.contains(effect),
-                    "I5: {effect} is asked for again after its result was committed"
-                );
-                ensure!(
-                    self.running.contains_key(&effect.place),
-                    "{effect} is asked for by nobody"
-                );
-                ensure!(
-                    self.status == Some(Status::Running),
-                    "{effect} is asked for while the task is {:?}",
-                    self.status
-                );
+                ensure!(*attempt == last + 1, "I4: attempt {attempt} of {effect} after {last}");
+                ensure!(!self.replied.contains(effect), "I5: {effect} is asked for again after its result was committed");
+                ensure!(self.running.contains_key(&effect.place), "{effect} is asked for by nobody");
+                ensure!(self.status == Some(Status::Running), "{effect} is asked for while the task is {:?}", self.status);
                 let held = reserved.unwrap_or_default();
-                let open = OpenCall {
-                    attempt: *attempt,
-                    held,
-                    not_before: *not_before,
-                };
-                ensure!(
-                    self.open.insert(effect.clone(), open).is_none(),
-                    "I4: {effect} was open"
-                );
+                let open = OpenCall { attempt: *attempt, held, not_before: *not_before };
+                ensure!(self.open.insert(effect.clone(), open).is_none(), "I4: {effect} was open");
                 self.reserved = self.reserved.plus(held);
                 if let Some(max) = self.max_cost {
-                    ensure!(
-                        reserved.is_some(),
-                        "I8: a call of unknown price under a budget"
-                    );
-                    ensure!(
-                        self.committed() <= max,
-                        "I8: ${} is committed of ${max}",
-                        self.committed()
-                    );
+                    ensure!(reserved.is_some(), "I8: a call of unknown price under a budget");
+                    ensure!(self.committed() <= max, "I8: ${} is committed of ${max}", self.committed());
                 }
             }
             Event::ModelReplied { effect, cost, .. } => {
                 let open = self.close(effect, false)?;
-                ensure!(
-                    self.replied.insert(effect.clone()),
-                    "I4: {effect} has two results"
-                );
+                ensure!(self.replied.insert(effect.clone()), "I4: {effect} has two results");
                 let cost = cost.unwrap_or_default();
-                ensure!(
-                    cost <= open.held || open.held == Money::ZERO,
-                    "attempt {} of {effect} cost more than was held",
-                    open.attempt
-                );
+                ensure!(cost <= open.held || open.held == Money::ZERO, "attempt {} of {effect} cost more than was held", open.attempt);
                 self.spent = self.spent.plus(cost);
             }
-            Event::ModelFailed {
-                effect,
-                possibly_billed,
-                ..
-            } => {
+            Event::ModelFailed { effect, possibly_billed, .. } => {
                 self.close(effect, *possibly_billed)?;
             }
             Event::ModelInterrupted { effect } => {
@@ -350,10 +258,7 @@ impl Checker {
             Event::ToolRequested { effect, repeat, .. } => {
                 let before = self.tools.insert(effect.clone(), (*repeat, false));
                 ensure!(before.is_none(), "{effect} is intended twice");
-                ensure!(
-                    self.running.contains_key(&effect.place),
-                    "{effect} is started by nobody"
-                );
+                ensure!(self.running.contains_key(&effect.place), "{effect} is started by nobody");
             }
             Event::ToolSettled { effect, .. } => {
                 let tool = self.tools.entry(effect.clone());
@@ -367,27 +272,17 @@ impl Checker {
     }
 
     /// Compares this reading with the engine's state.
-    pub fn compare(&mut self, task: &Task) -> Result<(), Violation> {
+    pub(crate) fn compare(&mut self, task: &Task) -> Result<(), Violation> {
         let account = task.account;
         ensure!(
-            (account.spent, account.reserved, account.possibly_billed)
-                == (self.spent, self.reserved, self.possibly),
+            (account.spent, account.reserved, account.possibly_billed) == (self.spent, self.reserved, self.possibly),
             "I8: the account {account:?} should be {:?}",
             (self.spent, self.reserved, self.possibly)
         );
         ensure!(account.reserved >= Money::ZERO, "I8: {account:?}");
-        ensure!(
-            self.status == Some(task.status),
-            "the engine says {}, the journal {:?}",
-            task.status,
-            self.status
-        );
+        ensure!(self.status == Some(task.status), "the engine says {}, the journal {:?}", task.status, self.status);
         let running: BTreeSet<&Place> = self.running.keys().collect();
-        ensure!(
-            running == task.running.iter().collect(),
-            "the engine says {:?} work, the journal {running:?}",
-            task.running
-        );
+        ensure!(running == task.running.iter().collect(), "the engine says {:?} work, the journal {running:?}", task.running);
         if task.status.is_terminal() {
             ensure!(
                 self.open.is_empty() && account.reserved == Money::ZERO,

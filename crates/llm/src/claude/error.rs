@@ -18,22 +18,11 @@ struct Envelope {
 }
 
 /// The error of an answer that is no success.
-pub(super) fn of_status(
-    who: &Who,
-    status: u16,
-    retry_after_ms: Option<u64>,
-    body: &[u8],
-) -> CallError {
+pub(super) fn of_status(who: &Who, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> CallError {
     let known: Option<Envelope> = serde_json::from_slice(body).ok();
     let error = match &known {
-        Some(e) => WireError {
-            r#type: e.error.r#type.clone(),
-            message: e.error.message.clone(),
-        },
-        None => WireError {
-            r#type: String::new(),
-            message: String::from_utf8_lossy(body).trim().to_owned(),
-        },
+        Some(e) => WireError { r#type: e.error.r#type.clone(), message: e.error.message.clone() },
+        None => WireError { r#type: String::new(), message: String::from_utf8_lossy(body).trim().to_owned() },
     };
     let class = class(Some(status), &error);
     let mut out = who.error(class, &text(who, class, status, &error));
@@ -94,17 +83,9 @@ fn of_code(status: u16, kind: &str) -> FailureClass {
 
 /// Money, not tempo: waiting does not help.
 pub(crate) fn is_billing(message: &str) -> bool {
-    [
-        "enforced_spend_limit_reached",
-        "spend limit",
-        "spending limit",
-        "credit balance",
-        "usage limits",
-        "insufficient_quota",
-        "billing",
-    ]
-    .iter()
-    .any(|word| message.contains(word))
+    ["enforced_spend_limit_reached", "spend limit", "spending limit", "credit balance", "usage limits", "insufficient_quota", "billing"]
+        .iter()
+        .any(|word| message.contains(word))
 }
 
 /// The prompt does not fit.
@@ -125,16 +106,8 @@ pub(crate) fn is_too_long(message: &str) -> bool {
 
 /// The text for people: what happened, and what to do where a person must act.
 fn text(who: &Who, class: FailureClass, status: u16, error: &WireError) -> String {
-    let kind = if error.r#type.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", error.r#type)
-    };
-    let said = if error.message.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", error.message)
-    };
+    let kind = if error.r#type.is_empty() { String::new() } else { format!(" {}", error.r#type) };
+    let said = if error.message.is_empty() { String::new() } else { format!(": {}", error.message) };
     let todo = todo(who, class);
     format!("HTTP {status}{kind} from {}{todo}{said}", who.host)
 }
@@ -142,18 +115,11 @@ fn text(who: &Who, class: FailureClass, status: u16, error: &WireError) -> Strin
 /// What a person can do.
 pub(crate) fn todo(who: &Who, class: FailureClass) -> String {
     match class {
-        FailureClass::Auth if who.key_name.is_empty() => {
-            " (the key is missing or not accepted)".to_owned()
-        }
+        FailureClass::Auth if who.key_name.is_empty() => " (the key is missing or not accepted)".to_owned(),
         FailureClass::Auth => format!(" (the key in {} is not accepted)", who.key_name),
         FailureClass::Billing => " (the account's spend limit or credit is used up)".to_owned(),
-        FailureClass::ModelGone => format!(
-            " (this model is not served; see `maos health` and set {}.model)",
-            who.provider
-        ),
-        FailureClass::ContextExceeded => {
-            " (the conversation is longer than the model's window)".to_owned()
-        }
+        FailureClass::ModelGone => format!(" (this model is not served; see `maos health` and set {}.model)", who.provider),
+        FailureClass::ContextExceeded => " (the conversation is longer than the model's window)".to_owned(),
         FailureClass::Fatal => format!(" (check {}.base_url)", who.provider),
         FailureClass::RateLimited
         | FailureClass::Overloaded
@@ -173,61 +139,21 @@ mod tests {
     #[test]
     fn every_status_has_its_class() {
         let table: &[(u16, &str, &str, FailureClass)] = &[
-            (
-                400,
-                "invalid_request_error",
-                "messages: at least one message is required",
-                BadRequest,
-            ),
-            (
-                400,
-                "invalid_request_error",
-                "prompt is too long: 210000 tokens > 200000 maximum",
-                ContextExceeded,
-            ),
-            (
-                400,
-                "invalid_request_error",
-                "input length and `max_tokens` exceed context limit: 1 + 2 > 3",
-                ContextExceeded,
-            ),
-            (
-                400,
-                "invalid_request_error",
-                "Your credit balance is too low to access the Anthropic API.",
-                Billing,
-            ),
-            (
-                400,
-                "invalid_request_error",
-                "You have reached your specified API usage limits. You will regain access on …",
-                Billing,
-            ),
+            (400, "invalid_request_error", "messages: at least one message is required", BadRequest),
+            (400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum", ContextExceeded),
+            (400, "invalid_request_error", "input length and `max_tokens` exceed context limit: 1 + 2 > 3", ContextExceeded),
+            (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API.", Billing),
+            (400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on …", Billing),
             (401, "authentication_error", "invalid x-api-key", Auth),
             (402, "billing_error", "", Billing),
             (402, "", "", Billing),
             (403, "permission_error", "", Auth),
-            (
-                404,
-                "not_found_error",
-                "model: claude-3-sonnet-20240229",
-                ModelGone,
-            ),
+            (404, "not_found_error", "model: claude-3-sonnet-20240229", ModelGone),
             (404, "", "<html>", Fatal),
-            (
-                413,
-                "request_too_large",
-                "Request exceeds the maximum size",
-                BadRequest,
-            ),
+            (413, "request_too_large", "Request exceeds the maximum size", BadRequest),
             (422, "", "", BadRequest),
             (429, "rate_limit_error", "slow down", RateLimited),
-            (
-                429,
-                "rate_limit_error",
-                "enforced_spend_limit_reached",
-                Billing,
-            ),
+            (429, "rate_limit_error", "enforced_spend_limit_reached", Billing),
             (429, "", "", RateLimited),
             (500, "api_error", "", Overloaded),
             (502, "", "<html>", Overloaded),
@@ -237,15 +163,8 @@ mod tests {
             (302, "", "", Fatal),
         ];
         for (status, kind, message, want) in table {
-            let error = WireError {
-                r#type: (*kind).into(),
-                message: (*message).into(),
-            };
-            assert_eq!(
-                class(Some(*status), &error),
-                *want,
-                "{status} {kind} {message}"
-            );
+            let error = WireError { r#type: (*kind).into(), message: (*message).into() };
+            assert_eq!(class(Some(*status), &error), *want, "{status} {kind} {message}");
         }
     }
 }

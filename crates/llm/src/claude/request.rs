@@ -40,9 +40,7 @@ struct Cache {
     r#type: &'static str,
 }
 
-const CACHE: Cache = Cache {
-    r#type: "ephemeral",
-};
+const CACHE: Cache = Cache { r#type: "ephemeral" };
 
 struct Tools<'a>(&'a [ToolSpec]);
 
@@ -99,10 +97,7 @@ impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut seq = s.serialize_seq(None)?;
         // A message that is left without content may not be sent.
-        let last = self
-            .0
-            .iter()
-            .rposition(|m| m.content.iter().any(|b| sent(b, m.role)));
+        let last = self.0.iter().rposition(|m| m.content.iter().any(|b| sent(b, m.role)));
         for (i, message) in self.0.iter().enumerate() {
             if !message.content.iter().any(|b| sent(b, message.role)) {
                 continue;
@@ -111,23 +106,12 @@ impl Serialize for Messages<'_> {
                 .then(|| message.content.iter().rposition(|b| sent(b, message.role)))
                 .flatten()
                 // Thinking cannot carry a boundary.
-                .filter(|at| {
-                    !matches!(
-                        message.content[*at],
-                        Block::Thinking { .. } | Block::RedactedThinking { .. }
-                    )
-                });
+                .filter(|at| !matches!(message.content[*at], Block::Thinking { .. } | Block::RedactedThinking { .. }));
             let role = match message.role {
                 Role::User => "user",
                 Role::Assistant => "assistant",
             };
-            seq.serialize_element(&WireMessage {
-                role,
-                content: Content {
-                    blocks: &message.content,
-                    cache_at,
-                },
-            })?;
+            seq.serialize_element(&WireMessage { role, content: Content { blocks: &message.content, cache_at } })?;
         }
         seq.end()
     }
@@ -199,10 +183,7 @@ impl Serialize for Content<'_> {
             }
             let block = wire(block);
             if self.cache_at == Some(i) {
-                seq.serialize_element(&Cached {
-                    block,
-                    cache_control: CACHE,
-                })?;
+                seq.serialize_element(&Cached { block, cache_control: CACHE })?;
             } else {
                 seq.serialize_element(&block)?;
             }
@@ -214,52 +195,21 @@ impl Serialize for Content<'_> {
 fn wire(block: &Block) -> WireBlock<'_> {
     match block {
         Block::Text { text } => WireBlock::Text { text },
-        Block::Thinking {
-            thinking,
-            signature,
-        } => WireBlock::Thinking {
-            thinking,
-            signature,
-        },
+        Block::Thinking { thinking, signature } => WireBlock::Thinking { thinking, signature },
         Block::RedactedThinking { data } => WireBlock::RedactedThinking { data },
-        Block::ToolUse { id, name, input } => WireBlock::ToolUse {
-            id,
-            name,
-            input: Input::Good(input),
-        },
-        Block::BadToolUse {
-            id,
-            name,
-            raw,
-            error: _,
-        } => WireBlock::ToolUse {
-            id,
-            name,
-            input: Input::Bad {
-                arguments_that_were_not_json: raw,
-            },
-        },
-        Block::ToolResult {
-            tool_use_id,
-            content,
-            is_error,
-        } => WireBlock::ToolResult {
-            tool_use_id,
-            content,
-            is_error: *is_error,
-        },
+        Block::ToolUse { id, name, input } => WireBlock::ToolUse { id, name, input: Input::Good(input) },
+        Block::BadToolUse { id, name, raw, error: _ } => {
+            WireBlock::ToolUse { id, name, input: Input::Bad { arguments_that_were_not_json: raw } }
+        }
+        Block::ToolResult { tool_use_id, content, is_error } => WireBlock::ToolResult { tool_use_id, content, is_error: *is_error },
     }
 }
 
 /// The body of a request, as this model accepts it.
 pub(super) fn body(request: &Request, accepts: Accepts) -> Result<Vec<u8>, serde_json::Error> {
     let forced = match &request.tool_choice {
-        ToolChoice::Any => {
-            Some("Answer by calling one of the tools, and in no other way.".to_owned())
-        }
-        ToolChoice::Tool { name } => Some(format!(
-            "Answer by calling the tool `{name}`, and in no other way."
-        )),
+        ToolChoice::Any => Some("Answer by calling one of the tools, and in no other way.".to_owned()),
+        ToolChoice::Tool { name } => Some(format!("Answer by calling the tool `{name}`, and in no other way.")),
         ToolChoice::Auto | ToolChoice::None => None,
     };
     let thinking = thinking(request, accepts, forced.is_some());
@@ -267,18 +217,10 @@ pub(super) fn body(request: &Request, accepts: Accepts) -> Result<Vec<u8>, serde
     let asked = if accepts.forced_tools { None } else { forced };
     let mut system = Vec::new();
     if !request.system.trim().is_empty() {
-        system.push(SystemBlock {
-            r#type: "text",
-            text: &request.system,
-            cache_control: Some(CACHE),
-        });
+        system.push(SystemBlock { r#type: "text", text: &request.system, cache_control: Some(CACHE) });
     }
     if let Some(text) = &asked {
-        system.push(SystemBlock {
-            r#type: "text",
-            text,
-            cache_control: None,
-        });
+        system.push(SystemBlock { r#type: "text", text, cache_control: None });
     }
     let body = Body {
         model: &request.model,
@@ -287,10 +229,7 @@ pub(super) fn body(request: &Request, accepts: Accepts) -> Result<Vec<u8>, serde
         system,
         tools: Tools(&request.tools),
         tool_choice: choice(request, asked.is_some()),
-        temperature: request
-            .temperature_milli
-            .filter(|_| accepts.sampling && thinking.is_none())
-            .map(|milli| f64::from(milli) / 1_000.0),
+        temperature: request.temperature_milli.filter(|_| accepts.sampling && thinking.is_none()).map(|milli| f64::from(milli) / 1_000.0),
         thinking,
         messages: Messages(&request.messages),
     };
@@ -307,18 +246,9 @@ fn choice(request: &Request, asked: bool) -> Option<Choice<'_>> {
         // `auto` is the API's default.
         ToolChoice::Auto => None,
         ToolChoice::Any | ToolChoice::Tool { .. } if asked => None,
-        ToolChoice::Any => Some(Choice {
-            r#type: "any",
-            name: None,
-        }),
-        ToolChoice::Tool { name } => Some(Choice {
-            r#type: "tool",
-            name: Some(name),
-        }),
-        ToolChoice::None => Some(Choice {
-            r#type: "none",
-            name: None,
-        }),
+        ToolChoice::Any => Some(Choice { r#type: "any", name: None }),
+        ToolChoice::Tool { name } => Some(Choice { r#type: "tool", name: Some(name) }),
+        ToolChoice::None => Some(Choice { r#type: "none", name: None }),
     }
 }
 
@@ -328,12 +258,9 @@ fn thinking(request: &Request, accepts: Accepts, forced: bool) -> Option<Value> 
         // The API takes no budget beside a forced tool, none below its minimum, and none that leaves no room for an answer.
         ThinkingForm::Budget => {
             let budget = tokens.min(request.max_output_tokens.saturating_sub(1));
-            (!forced && budget >= THINKING_TOKENS_MIN)
-                .then(|| json!({"type": "enabled", "budget_tokens": budget}))
+            (!forced && budget >= THINKING_TOKENS_MIN).then(|| json!({"type": "enabled", "budget_tokens": budget}))
         }
-        ThinkingForm::Adaptive => {
-            (!forced || !accepts.forced_tools).then(|| json!({"type": "adaptive"}))
-        }
+        ThinkingForm::Adaptive => (!forced || !accepts.forced_tools).then(|| json!({"type": "adaptive"})),
         ThinkingForm::Always => None,
     }
 }
@@ -347,11 +274,7 @@ mod tests {
     use crate::prices::{Accepts, ThinkingForm};
 
     fn request() -> Request {
-        let tool = |name: &str| ToolSpec {
-            name: name.into(),
-            description: "d".into(),
-            input_schema: json!({"type": "object"}),
-        };
+        let tool = |name: &str| ToolSpec { name: name.into(), description: "d".into(), input_schema: json!({"type": "object"}) };
         Request {
             model: "m".into(),
             system: "sys".into(),
@@ -360,46 +283,20 @@ mod tests {
                 Message {
                     role: Role::Assistant,
                     content: vec![
-                        Block::Thinking {
-                            thinking: "hm".into(),
-                            signature: "sig".into(),
-                        },
-                        Block::Thinking {
-                            thinking: "from elsewhere".into(),
-                            signature: String::new(),
-                        },
+                        Block::Thinking { thinking: "hm".into(), signature: "sig".into() },
+                        Block::Thinking { thinking: "from elsewhere".into(), signature: String::new() },
                         Block::RedactedThinking { data: "xx".into() },
                         Block::Text { text: " ".into() },
-                        Block::ToolUse {
-                            id: "t1".into(),
-                            name: "a".into(),
-                            input: json!({"k": 1}),
-                        },
-                        Block::BadToolUse {
-                            id: "t2".into(),
-                            name: "b".into(),
-                            raw: "{oops".into(),
-                            error: "e".into(),
-                        },
+                        Block::ToolUse { id: "t1".into(), name: "a".into(), input: json!({"k": 1}) },
+                        Block::BadToolUse { id: "t2".into(), name: "b".into(), raw: "{oops".into(), error: "e".into() },
                     ],
                 },
-                Message {
-                    role: Role::Assistant,
-                    content: vec![],
-                },
+                Message { role: Role::Assistant, content: vec![] },
                 Message {
                     role: Role::User,
                     content: vec![
-                        Block::ToolResult {
-                            tool_use_id: "t1".into(),
-                            content: "ok".into(),
-                            is_error: false,
-                        },
-                        Block::ToolResult {
-                            tool_use_id: "t2".into(),
-                            content: "no".into(),
-                            is_error: true,
-                        },
+                        Block::ToolResult { tool_use_id: "t1".into(), content: "ok".into(), is_error: false },
+                        Block::ToolResult { tool_use_id: "t2".into(), content: "no".into(), is_error: true },
                     ],
                 },
             ],
@@ -449,30 +346,11 @@ mod tests {
         request.thinking_tokens = Some(2_000);
         let old = written(&request, Accepts::default());
         assert_eq!(old["tool_choice"], json!({"type": "tool", "name": "a"}));
-        assert_eq!(
-            old.get("thinking"),
-            None,
-            "a budget beside a forced tool is refused by the API"
-        );
-        let accepts = Accepts {
-            forced_tools: false,
-            sampling: false,
-            thinking: ThinkingForm::Always,
-        };
+        assert_eq!(old.get("thinking"), None, "a budget beside a forced tool is refused by the API");
+        let accepts = Accepts { forced_tools: false, sampling: false, thinking: ThinkingForm::Always };
         let new = written(&request, accepts);
-        assert_eq!(
-            (
-                new.get("tool_choice"),
-                new.get("thinking"),
-                new.get("temperature")
-            ),
-            (None, None, None)
-        );
-        assert!(
-            new["system"][1]["text"].as_str().unwrap().contains("`a`"),
-            "{}",
-            new["system"]
-        );
+        assert_eq!((new.get("tool_choice"), new.get("thinking"), new.get("temperature")), (None, None, None));
+        assert!(new["system"][1]["text"].as_str().unwrap().contains("`a`"), "{}", new["system"]);
     }
 
     #[test]
@@ -480,20 +358,11 @@ mod tests {
         let mut request = request();
         request.thinking_tokens = Some(10_000);
         let w = written(&request, Accepts::default());
-        assert_eq!(
-            w["thinking"],
-            json!({"type": "enabled", "budget_tokens": 4095})
-        );
+        assert_eq!(w["thinking"], json!({"type": "enabled", "budget_tokens": 4095}));
         assert_eq!(w.get("temperature"), None);
         request.max_output_tokens = 500;
         assert_eq!(written(&request, Accepts::default()).get("thinking"), None);
-        let adaptive = Accepts {
-            thinking: ThinkingForm::Adaptive,
-            ..Accepts::default()
-        };
-        assert_eq!(
-            written(&request, adaptive)["thinking"],
-            json!({"type": "adaptive"})
-        );
+        let adaptive = Accepts { thinking: ThinkingForm::Adaptive, ..Accepts::default() };
+        assert_eq!(written(&request, adaptive)["thinking"], json!({"type": "adaptive"}));
     }
 }

@@ -92,10 +92,8 @@ impl WireUsage {
     fn update(&mut self, later: Self) {
         self.input_tokens.update(later.input_tokens);
         self.output_tokens.update(later.output_tokens);
-        self.cache_creation_input_tokens
-            .update(later.cache_creation_input_tokens);
-        self.cache_read_input_tokens
-            .update(later.cache_read_input_tokens);
+        self.cache_creation_input_tokens.update(later.cache_creation_input_tokens);
+        self.cache_read_input_tokens.update(later.cache_read_input_tokens);
         if later.cache_creation.is_some() {
             self.cache_creation = later.cache_creation;
         }
@@ -166,8 +164,8 @@ impl<'a> Assembler<'a> {
         if self.over || data.is_empty() {
             return Ok(());
         }
-        let event: Event<'_> = serde_json::from_slice(data)
-            .map_err(|e| self.truncated(&format!("an event is not what it should be: {e}")))?;
+        let event: Event<'_> =
+            serde_json::from_slice(data).map_err(|e| self.truncated(&format!("an event is not what it should be: {e}")))?;
         match &*event.kind {
             "content_block_delta" => self.delta(event.index, event.delta),
             "content_block_start" => return self.start(event.index, event.content_block),
@@ -212,33 +210,23 @@ impl<'a> Assembler<'a> {
         }
         let building = match &*start.kind {
             "text" => Building::Text(start.text.unwrap_or_default()),
-            "thinking" => Building::Thinking {
-                thinking: start.thinking.unwrap_or_default(),
-                signature: start.signature.unwrap_or_default(),
-            },
+            "thinking" => {
+                Building::Thinking { thinking: start.thinking.unwrap_or_default(), signature: start.signature.unwrap_or_default() }
+            }
             "redacted_thinking" => Building::Redacted(start.data.unwrap_or_default()),
             "tool_use" => {
                 let name = start.name.unwrap_or_default();
                 if self.wanted {
                     self.parts.part(Part::ToolStart { name: name.clone() });
                 }
-                Building::Tool {
-                    id: start.id.unwrap_or_default(),
-                    name,
-                    json: String::new(),
-                    input: start.input,
-                }
+                Building::Tool { id: start.id.unwrap_or_default(), name, json: String::new(), input: start.input }
             }
             other => {
                 tracing::debug!(kind = other, "an unknown block was passed over");
                 Building::Other
             }
         };
-        self.slots.push(Slot {
-            index,
-            building,
-            open: true,
-        });
+        self.slots.push(Slot { index, building, open: true });
         Ok(())
     }
 
@@ -259,32 +247,20 @@ impl<'a> Assembler<'a> {
                     parts.part(Part::Thinking(delta.thinking.into_owned()));
                 }
             }
-            (Building::Thinking { signature, .. }, "signature_delta") => {
-                signature.push_str(&delta.signature)
-            }
+            (Building::Thinking { signature, .. }, "signature_delta") => signature.push_str(&delta.signature),
             (Building::Tool { json, .. }, "input_json_delta") => json.push_str(&delta.partial_json),
             (_, other) => tracing::debug!(kind = other, "an unknown delta was passed over"),
         }
     }
 
     fn truncated(&self, text: &str) -> CallError {
-        CallError {
-            status: Some(200),
-            possibly_billed: true,
-            ..self.who.error(FailureClass::Truncated, text)
-        }
+        CallError { status: Some(200), possibly_billed: true, ..self.who.error(FailureClass::Truncated, text) }
     }
 
     /// The reply, if the stream was whole. `request_bytes` is for the estimate where usage is missing.
-    pub(super) fn finish(
-        self,
-        request_bytes: usize,
-        request_id: Option<String>,
-    ) -> Result<Reply, CallError> {
+    pub(super) fn finish(self, request_bytes: usize, request_id: Option<String>) -> Result<Reply, CallError> {
         let Some(raw) = &self.stop else {
-            return Err(
-                self.truncated("the stream ended without a stop reason; the answer is not taken")
-            );
+            return Err(self.truncated("the stream ended without a stop reason; the answer is not taken"));
         };
         let stop = stop_reason(raw);
         let cut = stop == StopReason::MaxTokens;
@@ -299,20 +275,9 @@ impl<'a> Assembler<'a> {
                 Building::Text(text) => content.push(Block::Text { text }),
                 // Unsigned because cut: it could not be sent back.
                 Building::Thinking { signature, .. } if signature.is_empty() && slot.open => {}
-                Building::Thinking {
-                    thinking,
-                    signature,
-                } => content.push(Block::Thinking {
-                    thinking,
-                    signature,
-                }),
+                Building::Thinking { thinking, signature } => content.push(Block::Thinking { thinking, signature }),
                 Building::Redacted(data) => content.push(Block::RedactedThinking { data }),
-                Building::Tool {
-                    id,
-                    name,
-                    json,
-                    input,
-                } => {
+                Building::Tool { id, name, json, input } => {
                     content.push(tool_block(id, name, json, input, cut && i == last));
                 }
                 Building::Other => {}
@@ -320,13 +285,7 @@ impl<'a> Assembler<'a> {
         }
         tools::make_ids_unique(&mut content, "toolu");
         let usage = usage(self.usage, request_bytes, &content);
-        Ok(Reply {
-            model: self.model,
-            content,
-            stop,
-            usage,
-            request_id,
-        })
+        Ok(Reply { model: self.model, content, stop, usage, request_id })
     }
 }
 
@@ -339,9 +298,7 @@ fn stop_reason(raw: &str) -> StopReason {
         "refusal" => StopReason::Refusal,
         "pause_turn" => StopReason::PauseTurn,
         "model_context_window_exceeded" => StopReason::ContextExceeded,
-        other => StopReason::Unknown {
-            raw: other.chars().take(64).collect(),
-        },
+        other => StopReason::Unknown { raw: other.chars().take(64).collect() },
     }
 }
 
@@ -354,10 +311,7 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
         })
     };
     let input_tokens = or(wire.input_tokens, estimate::tokens(request_bytes));
-    let output_tokens = or(
-        wire.output_tokens.not_zero_if(!content.is_empty()),
-        estimate::content_tokens(content),
-    );
+    let output_tokens = or(wire.output_tokens.not_zero_if(!content.is_empty()), estimate::content_tokens(content));
     // The classes of caching are optional; but a figure that is no count is an estimate of 0.
     let mut optional = |count: Count| match count {
         Count::Missing => 0,
@@ -370,18 +324,46 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
     let written = optional(wire.cache_creation_input_tokens);
     let cache_read_tokens = optional(wire.cache_read_input_tokens);
     let (cache_write_5m_tokens, cache_write_1h_tokens) = match wire.cache_creation {
-        Some(split) => (
-            optional(split.ephemeral_5m_input_tokens),
-            optional(split.ephemeral_1h_input_tokens),
-        ),
+        Some(split) => (optional(split.ephemeral_5m_input_tokens), optional(split.ephemeral_1h_input_tokens)),
         None => (written, 0),
     };
-    Usage {
-        input_tokens,
-        output_tokens,
-        cache_read_tokens,
-        cache_write_5m_tokens,
-        cache_write_1h_tokens,
-        estimated,
+    Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Assembler;
+    use crate::{http::Who, model::NoParts, testing::mutations};
+
+    const EVENTS: [&str; 8] = [
+        r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":3,"cache_creation":{"ephemeral_5m_input_tokens":1}}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"a\":\"\u00e9\"}"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"hi"}}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":9}}"#,
+    ];
+
+    #[test]
+    fn garbled_streams_end_in_an_answer_or_an_error_and_never_in_a_panic() {
+        let who = Who { provider: "claude", host: "h".into(), key: None, key_name: "K".into() };
+        let (mut good, mut bad) = (0, 0);
+        for stream in mutations(&EVENTS, 20_000) {
+            let mut reply = Assembler::new(&who, &NoParts);
+            let read = stream.iter().try_for_each(|event| reply.event(event));
+            match read.and_then(|()| reply.finish(100, None)) {
+                Ok(reply) => {
+                    good += 1;
+                    assert!(reply.content.len() <= 2);
+                }
+                Err(error) => {
+                    bad += 1;
+                    assert!(error.possibly_billed);
+                }
+            }
+        }
+        assert!(good > 100 && bad > 100, "{good} {bad}");
     }
 }

@@ -32,7 +32,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Value>,
+    response_format: Option<constrain::ResponseFormat<'a>>,
     messages: Messages<'a>,
 }
 
@@ -60,11 +60,7 @@ impl Serialize for Tools<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(self.0.iter().map(|t| Tool {
             r#type: "function",
-            function: Function {
-                name: &t.name,
-                description: &t.description,
-                parameters: &t.input_schema,
-            },
+            function: Function { name: &t.name, description: &t.description, parameters: &t.input_schema },
         }))
     }
 }
@@ -99,12 +95,7 @@ struct WireFunction<'a> {
 }
 
 fn plain(role: &'static str, content: String) -> WireMessage<'static> {
-    WireMessage {
-        role,
-        tool_call_id: None,
-        content: Some(content),
-        tool_calls: Vec::new(),
-    }
+    WireMessage { role, tool_call_id: None, content: Some(content), tool_calls: Vec::new() }
 }
 
 impl Serialize for Messages<'_> {
@@ -139,26 +130,12 @@ fn user<S: SerializeSeq>(seq: &mut S, message: &Message) -> Result<(), S::Error>
     let mut text = String::new();
     for block in &message.content {
         match block {
-            Block::ToolResult {
-                tool_use_id,
-                content,
-                is_error,
-            } => {
-                let content = if *is_error {
-                    format!("Error: {content}")
-                } else {
-                    content.clone()
-                };
-                seq.serialize_element(&WireMessage {
-                    tool_call_id: Some(tool_use_id),
-                    ..plain("tool", content)
-                })?;
+            Block::ToolResult { tool_use_id, content, is_error } => {
+                let content = if *is_error { format!("Error: {content}") } else { content.clone() };
+                seq.serialize_element(&WireMessage { tool_call_id: Some(tool_use_id), ..plain("tool", content) })?;
             }
             Block::Text { text: more } => join(&mut text, more),
-            Block::Thinking { .. }
-            | Block::RedactedThinking { .. }
-            | Block::ToolUse { .. }
-            | Block::BadToolUse { .. } => {}
+            Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolUse { .. } | Block::BadToolUse { .. } => {}
         }
     }
     if !text.is_empty() {
@@ -173,21 +150,10 @@ fn assistant(message: &Message) -> Option<WireMessage<'_>> {
     for block in &message.content {
         match block {
             Block::Text { text: more } => join(&mut text, more),
-            Block::ToolUse { id, name, input } => {
-                tool_calls.push(call(id, name, input.to_string()))
-            }
+            Block::ToolUse { id, name, input } => tool_calls.push(call(id, name, input.to_string())),
             // Servers parse the arguments again, so the model's garbled words are wrapped.
-            Block::BadToolUse {
-                id,
-                name,
-                raw,
-                error: _,
-            } => {
-                tool_calls.push(call(
-                    id,
-                    name,
-                    json!({"arguments_that_were_not_json": raw}).to_string(),
-                ));
+            Block::BadToolUse { id, name, raw, error: _ } => {
+                tool_calls.push(call(id, name, json!({"arguments_that_were_not_json": raw}).to_string()));
             }
             // The wire has no place for it.
             Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolResult { .. } => {}
@@ -197,20 +163,11 @@ fn assistant(message: &Message) -> Option<WireMessage<'_>> {
         return None;
     }
     let content = (!text.is_empty()).then_some(text);
-    Some(WireMessage {
-        role: "assistant",
-        tool_call_id: None,
-        content,
-        tool_calls,
-    })
+    Some(WireMessage { role: "assistant", tool_call_id: None, content, tool_calls })
 }
 
 fn call<'a>(id: &'a str, name: &'a str, arguments: String) -> WireCall<'a> {
-    WireCall {
-        id,
-        r#type: "function",
-        function: WireFunction { name, arguments },
-    }
+    WireCall { id, r#type: "function", function: WireFunction { name, arguments } }
 }
 
 fn join(text: &mut String, more: &str) {
@@ -222,10 +179,8 @@ fn join(text: &mut String, more: &str) {
 
 /// The body of a request.
 pub(super) fn body(request: &Request, dialect: Dialect) -> Result<Vec<u8>, serde_json::Error> {
-    let constrained = dialect
-        .constrain
-        .then(|| constrain::forced(request))
-        .flatten();
+    let constrained = if dialect.constrain { constrain::forced(request)? } else { None };
+    let instruction = constrained.as_ref().map(|c| c.instruction.clone());
     let tools_here = !request.tools.is_empty() && constrained.is_none();
     let max = Some(request.max_output_tokens);
     let body = Body {
@@ -233,25 +188,12 @@ pub(super) fn body(request: &Request, dialect: Dialect) -> Result<Vec<u8>, serde
         max_tokens: max.filter(|_| !dialect.completion_tokens),
         max_completion_tokens: max.filter(|_| dialect.completion_tokens),
         stream: true,
-        stream_options: StreamOptions {
-            include_usage: true,
-        },
-        temperature: request
-            .temperature_milli
-            .filter(|_| dialect.accepts.sampling)
-            .map(|m| f64::from(m) / 1_000.0),
+        stream_options: StreamOptions { include_usage: true },
+        temperature: request.temperature_milli.filter(|_| dialect.accepts.sampling).map(|m| f64::from(m) / 1_000.0),
         tools: tools_here.then_some(Tools(&request.tools)),
-        tool_choice: if tools_here {
-            choice(&request.tool_choice)
-        } else {
-            None
-        },
-        response_format: constrained.as_ref().map(|c| c.response_format.clone()),
-        messages: Messages {
-            system: &request.system,
-            addendum: constrained.as_ref().map(|c| c.instruction.as_str()),
-            messages: &request.messages,
-        },
+        tool_choice: if tools_here { choice(&request.tool_choice) } else { None },
+        response_format: constrained.map(|c| c.response_format),
+        messages: Messages { system: &request.system, addendum: instruction.as_deref(), messages: &request.messages },
     };
     let mut out = Vec::with_capacity(1_024 + 4 * crate::estimate::request_tokens(request) as usize);
     serde_json::to_writer(&mut out, &body)?;
@@ -277,11 +219,7 @@ mod tests {
     use crate::prices::Accepts;
 
     const PLAIN: Dialect = Dialect {
-        accepts: Accepts {
-            forced_tools: true,
-            sampling: true,
-            thinking: crate::prices::ThinkingForm::Budget,
-        },
+        accepts: Accepts { forced_tools: true, sampling: true, thinking: crate::prices::ThinkingForm::Budget },
         completion_tokens: false,
         constrain: false,
     };
@@ -295,47 +233,21 @@ mod tests {
                 Message {
                     role: Role::Assistant,
                     content: vec![
-                        Block::Thinking {
-                            thinking: "hm".into(),
-                            signature: String::new(),
-                        },
-                        Block::ToolUse {
-                            id: "c1".into(),
-                            name: "a".into(),
-                            input: json!({"k": 1}),
-                        },
-                        Block::BadToolUse {
-                            id: "c2".into(),
-                            name: "a".into(),
-                            raw: "{x".into(),
-                            error: "e".into(),
-                        },
+                        Block::Thinking { thinking: "hm".into(), signature: String::new() },
+                        Block::ToolUse { id: "c1".into(), name: "a".into(), input: json!({"k": 1}) },
+                        Block::BadToolUse { id: "c2".into(), name: "a".into(), raw: "{x".into(), error: "e".into() },
                     ],
                 },
                 Message {
                     role: Role::User,
                     content: vec![
-                        Block::Text {
-                            text: "and now".into(),
-                        },
-                        Block::ToolResult {
-                            tool_use_id: "c1".into(),
-                            content: "ok".into(),
-                            is_error: false,
-                        },
-                        Block::ToolResult {
-                            tool_use_id: "c2".into(),
-                            content: "bad".into(),
-                            is_error: true,
-                        },
+                        Block::Text { text: "and now".into() },
+                        Block::ToolResult { tool_use_id: "c1".into(), content: "ok".into(), is_error: false },
+                        Block::ToolResult { tool_use_id: "c2".into(), content: "bad".into(), is_error: true },
                     ],
                 },
             ],
-            tools: vec![ToolSpec {
-                name: "a".into(),
-                description: "d".into(),
-                input_schema: json!({"type": "object"}),
-            }],
+            tools: vec![ToolSpec { name: "a".into(), description: "d".into(), input_schema: json!({"type": "object"}) }],
             tool_choice: ToolChoice::Any,
             max_output_tokens: 100,
             temperature_milli: Some(500),
@@ -371,55 +283,21 @@ mod tests {
 
     #[test]
     fn openai_itself_wants_other_words() {
-        let accepts = Accepts {
-            sampling: false,
-            ..PLAIN.accepts
-        };
-        let w = written(
-            &request(),
-            Dialect {
-                completion_tokens: true,
-                accepts,
-                ..PLAIN
-            },
-        );
-        assert_eq!(
-            (
-                &w["max_completion_tokens"],
-                w.get("max_tokens"),
-                w.get("temperature")
-            ),
-            (&json!(100), None, None)
-        );
+        let accepts = Accepts { sampling: false, ..PLAIN.accepts };
+        let w = written(&request(), Dialect { completion_tokens: true, accepts, ..PLAIN });
+        assert_eq!((&w["max_completion_tokens"], w.get("max_tokens"), w.get("temperature")), (&json!(100), None, None));
     }
 
     #[test]
     fn a_constrained_call_carries_a_schema_and_no_tools() {
-        let w = written(
-            &request(),
-            Dialect {
-                constrain: true,
-                ..PLAIN
-            },
-        );
+        let w = written(&request(), Dialect { constrain: true, ..PLAIN });
         assert_eq!((w.get("tools"), w.get("tool_choice")), (None, None));
         let schema = &w["response_format"]["json_schema"]["schema"];
         assert_eq!(schema["properties"]["name"], json!({"const": "a"}));
-        assert!(
-            w["messages"][0]["content"]
-                .as_str()
-                .unwrap()
-                .starts_with("sys\n\n")
-        );
+        assert!(w["messages"][0]["content"].as_str().unwrap().starts_with("sys\n\n"));
         let mut free = request();
         free.tool_choice = ToolChoice::Auto;
-        let w = written(
-            &free,
-            Dialect {
-                constrain: true,
-                ..PLAIN
-            },
-        );
+        let w = written(&free, Dialect { constrain: true, ..PLAIN });
         assert!(w.get("tools").is_some() && w.get("response_format").is_none());
     }
 }

@@ -3,9 +3,7 @@
 //! Invariant: only a stream that gave a finish reason becomes a reply.
 use std::borrow::Cow;
 
-use maos_engine::message::{
-    Block, CallError, FailureClass, Reply, Request, StopReason, ToolSpec, Usage,
-};
+use maos_engine::message::{Block, CallError, FailureClass, Reply, Request, StopReason, ToolSpec, Usage};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -124,12 +122,7 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(super) fn new(
-        who: &'a Who,
-        parts: &'a dyn PartSink,
-        request: &'a Request,
-        constrain: bool,
-    ) -> Self {
+    pub(super) fn new(who: &'a Who, parts: &'a dyn PartSink, request: &'a Request, constrain: bool) -> Self {
         Self {
             who,
             wanted: parts.wanted(),
@@ -169,8 +162,8 @@ impl<'a> Assembler<'a> {
             self.over = true;
             return Ok(());
         }
-        let chunk: Chunk<'_> = serde_json::from_slice(data)
-            .map_err(|e| self.truncated(&format!("an event is not what it should be: {e}")))?;
+        let chunk: Chunk<'_> =
+            serde_json::from_slice(data).map_err(|e| self.truncated(&format!("an event is not what it should be: {e}")))?;
         if let Some(error) = chunk.error.filter(|e| !e.is_null()) {
             return Err(error::of_event(self.who, &error));
         }
@@ -210,11 +203,7 @@ impl<'a> Assembler<'a> {
                 self.parts.part(Part::Text(text.into_owned()));
             }
         }
-        if let Some(Str(text)) = delta
-            .reasoning_content
-            .or(delta.reasoning)
-            .filter(|t| !t.0.is_empty())
-        {
+        if let Some(Str(text)) = delta.reasoning_content.or(delta.reasoning).filter(|t| !t.0.is_empty()) {
             self.thinking.push_str(&text);
             if self.wanted {
                 self.parts.part(Part::Thinking(text.into_owned()));
@@ -233,28 +222,15 @@ impl<'a> Assembler<'a> {
         let id = delta.id.unwrap_or_default();
         // Some servers send no index, or 0 for all: then a new id begins a new call.
         let place = self.calls.iter().rposition(|c| c.index == delta.index);
-        let same = place.filter(|at| {
-            id.is_empty() || self.calls[*at].id.is_empty() || self.calls[*at].id == id
-        });
+        let same = place.filter(|at| id.is_empty() || self.calls[*at].id.is_empty() || self.calls[*at].id == id);
         let at = match same {
             // Without index and id only a piece without a name continues a call.
-            Some(at)
-                if delta.index.is_some()
-                    || !id.is_empty()
-                    || delta.function.as_ref().is_none_or(|f| f.name.is_none()) =>
-            {
-                at
-            }
+            Some(at) if delta.index.is_some() || !id.is_empty() || delta.function.as_ref().is_none_or(|f| f.name.is_none()) => at,
             Some(_) | None => {
                 if self.calls.len() >= CALLS_MAX {
                     return Err(self.truncated(&format!("more than {CALLS_MAX} tool calls")));
                 }
-                self.calls.push(Call {
-                    index: delta.index,
-                    id: String::new(),
-                    name: String::new(),
-                    arguments: String::new(),
-                });
+                self.calls.push(Call { index: delta.index, id: String::new(), name: String::new(), arguments: String::new() });
                 self.calls.len() - 1
             }
         };
@@ -289,49 +265,26 @@ impl<'a> Assembler<'a> {
     }
 
     fn truncated(&self, text: &str) -> CallError {
-        CallError {
-            status: Some(200),
-            possibly_billed: true,
-            ..self.who.error(FailureClass::Truncated, text)
-        }
+        CallError { status: Some(200), possibly_billed: true, ..self.who.error(FailureClass::Truncated, text) }
     }
 
     /// The reply, if the stream was whole. `request_bytes` is for the estimate where usage is missing.
-    pub(super) fn finish(
-        self,
-        request_bytes: usize,
-        request_id: Option<String>,
-    ) -> Result<Reply, CallError> {
+    pub(super) fn finish(self, request_bytes: usize, request_id: Option<String>) -> Result<Reply, CallError> {
         let Some(raw) = &self.finish else {
-            return Err(
-                self.truncated("the stream ended without a finish reason; the answer is not taken")
-            );
+            return Err(self.truncated("the stream ended without a finish reason; the answer is not taken"));
         };
         let cut = raw == "length";
         let mut content = Vec::new();
         if !self.thinking.is_empty() {
-            content.push(Block::Thinking {
-                thinking: self.thinking,
-                signature: String::new(),
-            });
+            content.push(Block::Thinking { thinking: self.thinking, signature: String::new() });
         }
-        let written = if self.constrain && self.calls.is_empty() && !cut {
-            constrain::read(&self.text, self.tools)
-        } else {
-            None
-        };
+        let written = if self.constrain && self.calls.is_empty() && !cut { constrain::read(&self.text, self.tools) } else { None };
         match written {
             Some(call) => {
                 if self.wanted && self.forced {
-                    self.parts.part(Part::ToolStart {
-                        name: call.name.clone(),
-                    });
+                    self.parts.part(Part::ToolStart { name: call.name.clone() });
                 }
-                content.push(Block::ToolUse {
-                    id: String::new(),
-                    name: call.name,
-                    input: Value::Object(call.arguments),
-                });
+                content.push(Block::ToolUse { id: String::new(), name: call.name, input: Value::Object(call.arguments) });
             }
             None if !self.text.is_empty() => content.push(Block::Text { text: self.text }),
             None => {}
@@ -342,28 +295,14 @@ impl<'a> Assembler<'a> {
         }
         let last = self.calls.len().saturating_sub(1);
         for (i, call) in self.calls.into_iter().enumerate() {
-            content.push(tool_block(
-                call.id,
-                call.name,
-                call.arguments,
-                None,
-                cut && i == last,
-            ));
+            content.push(tool_block(call.id, call.name, call.arguments, None, cut && i == last));
         }
         make_ids_unique(&mut content, "call");
-        let calls = content
-            .iter()
-            .any(|b| matches!(b, Block::ToolUse { .. } | Block::BadToolUse { .. }));
+        let calls = content.iter().any(|b| matches!(b, Block::ToolUse { .. } | Block::BadToolUse { .. }));
         let stop = stop_reason(raw, calls, refused);
         let usage = usage(self.usage, request_bytes, &content);
         let request_id = request_id.or_else(|| (!self.id.is_empty()).then_some(self.id));
-        Ok(Reply {
-            model: self.model,
-            content,
-            stop,
-            usage,
-            request_id,
-        })
+        Ok(Reply { model: self.model, content, stop, usage, request_id })
     }
 }
 
@@ -371,15 +310,11 @@ fn stop_reason(raw: &str, calls: bool, refused: bool) -> StopReason {
     match raw {
         _ if refused => StopReason::Refusal,
         // Several servers say `stop` beside tool calls.
-        "stop" | "eos" | "end_turn" | "tool_calls" | "function_call" if calls => {
-            StopReason::ToolUse
-        }
+        "stop" | "eos" | "end_turn" | "tool_calls" | "function_call" if calls => StopReason::ToolUse,
         "stop" | "eos" | "end_turn" => StopReason::EndTurn,
         "length" => StopReason::MaxTokens,
         "content_filter" => StopReason::Refusal,
-        other => StopReason::Unknown {
-            raw: other.chars().take(64).collect(),
-        },
+        other => StopReason::Unknown { raw: other.chars().take(64).collect() },
     }
 }
 
@@ -387,17 +322,10 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
     let details = wire.prompt_tokens_details.unwrap_or_default();
     let cached = details.cached_tokens.known().unwrap_or(0);
     let written = details.cache_write_tokens.known().unwrap_or(0);
-    let mut estimated = Count::Impossible == details.cached_tokens
-        || Count::Impossible == details.cache_write_tokens;
+    let mut estimated = Count::Impossible == details.cached_tokens || Count::Impossible == details.cache_write_tokens;
     // `prompt_tokens` includes what came from the cache; our classes are disjoint.
-    let input = wire
-        .prompt_tokens
-        .known()
-        .and_then(|all| all.checked_sub(cached)?.checked_sub(written));
-    let output = wire
-        .completion_tokens
-        .not_zero_if(!content.is_empty())
-        .known();
+    let input = wire.prompt_tokens.known().and_then(|all| all.checked_sub(cached)?.checked_sub(written));
+    let output = wire.completion_tokens.not_zero_if(!content.is_empty()).known();
     estimated |= input.is_none() || output.is_none();
     let whole = input.is_some();
     Usage {
@@ -407,5 +335,49 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
         cache_write_5m_tokens: if whole { written } else { 0 },
         cache_write_1h_tokens: 0,
         estimated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use maos_engine::message::{Request, ToolChoice};
+
+    use super::Assembler;
+    use crate::{http::Who, model::NoParts, testing::mutations};
+
+    const CHUNKS: [&str; 5] = [
+        r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hi"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"a\""}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+    ];
+
+    #[test]
+    fn garbled_streams_end_in_an_answer_or_an_error_and_never_in_a_panic() {
+        let who = Who { provider: "openai", host: "h".into(), key: None, key_name: "K".into() };
+        let request = Request {
+            model: "m".into(),
+            system: String::new(),
+            messages: vec![],
+            tools: vec![],
+            tool_choice: ToolChoice::Auto,
+            max_output_tokens: 1,
+            temperature_milli: None,
+            thinking_tokens: None,
+        };
+        let (mut good, mut bad) = (0, 0);
+        for stream in mutations(&CHUNKS, 20_000) {
+            let mut reply = Assembler::new(&who, &NoParts, &request, true);
+            let read = stream.iter().try_for_each(|chunk| reply.event(chunk));
+            match read.and_then(|()| reply.finish(100, None)) {
+                Ok(_) => good += 1,
+                Err(error) => {
+                    bad += 1;
+                    assert!(error.possibly_billed);
+                }
+            }
+        }
+        assert!(good > 100 && bad > 100, "{good} {bad}");
     }
 }

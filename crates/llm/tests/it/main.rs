@@ -1,5 +1,6 @@
 //! Tests of maos-llm as its callers see it: real sockets on loopback, every fault a provider is known for.
 mod claude;
+mod contract;
 mod faults;
 mod gate;
 mod local;

@@ -9,42 +9,17 @@ use crate::support::{Kept, chosen, patient, request, tool};
 fn script(yaml: &str) -> (tempfile::NamedTempFile, Options) {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(yaml.as_bytes()).expect("written");
-    let scripted = ScriptedOptions {
-        path: Some(file.path().into()),
-        model: None,
-    };
-    (
-        file,
-        Options {
-            scripted: Some(scripted),
-            timeouts: patient(),
-            ..Options::default()
-        },
-    )
+    let scripted = ScriptedOptions { path: Some(file.path().into()), model: None };
+    (file, Options { scripted: Some(scripted), timeouts: patient(), ..Options::default() })
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_built_in_script_plans_and_says_what_it_is() {
-    let (_models, chosen) = chosen(Options {
-        scripted: Some(ScriptedOptions::default()),
-        ..Options::default()
-    });
-    assert_eq!(
-        (chosen.model.provider(), &*chosen.name),
-        ("scripted", "scripted-1")
-    );
-    assert!(
-        chosen
-            .model
-            .describe()
-            .note
-            .is_some_and(|n| n.starts_with("scripted")),
-        "every output is marked"
-    );
+    let (_models, chosen) = chosen(Options { scripted: Some(ScriptedOptions::default()), ..Options::default() });
+    assert_eq!((chosen.model.provider(), &*chosen.name), ("scripted", "scripted-1"));
+    assert!(chosen.model.describe().note.is_some_and(|n| n.starts_with("scripted")), "every output is marked");
     let mut asked = request(&chosen);
-    asked.messages = vec![maos_engine::message::Message::user(
-        "Compare three databases",
-    )];
+    asked.messages = vec![maos_engine::message::Message::user("Compare three databases")];
     asked.tools = vec![tool("submit_plan"), tool("answer")];
     asked.tool_choice = ToolChoice::Any;
     let reply = chosen.call(&asked, &NoParts).await.expect("a plan").reply;
@@ -58,12 +33,7 @@ async fn the_built_in_script_plans_and_says_what_it_is() {
     asked.tools.clear();
     asked.tool_choice = ToolChoice::Auto;
     let parts = Kept::default();
-    let text = chosen
-        .call(&asked, &parts)
-        .await
-        .expect("a text")
-        .reply
-        .text();
+    let text = chosen.call(&asked, &parts).await.expect("a text").reply.text();
     assert!(text.to_lowercase().contains("script"), "{text}");
     let shown: String = parts
         .0
@@ -91,13 +61,8 @@ rules:
   - {reply: {text: done}}
 ";
     // `nth` counts per rule, so each rule before the last holds once.
-    let yaml = yaml
-        .replace("match: {nth: 1}", "times: 1")
-        .replace("match: {nth: 2}", "times: 1");
-    let yaml = yaml
-        .replace("match: {nth: 3}", "times: 1")
-        .replace("match: {nth: 4}", "times: 1")
-        .replace("match: {nth: 5}", "times: 1");
+    let yaml = yaml.replace("match: {nth: 1}", "times: 1").replace("match: {nth: 2}", "times: 1");
+    let yaml = yaml.replace("match: {nth: 3}", "times: 1").replace("match: {nth: 4}", "times: 1").replace("match: {nth: 5}", "times: 1");
     let (_file, options) = script(&yaml);
     let (_models, chosen) = chosen(options);
     let asked = request(&chosen);
@@ -107,38 +72,12 @@ rules:
         (FailureClass::Stalled, None),
         (FailureClass::Truncated, None),
     ] {
-        let error = chosen
-            .model
-            .call(&asked, &NoParts)
-            .await
-            .expect_err("must fail");
-        assert_eq!(
-            (error.class, error.retry_after_ms),
-            (class, retry),
-            "{error}"
-        );
+        let error = chosen.model.call(&asked, &NoParts).await.expect_err("must fail");
+        assert_eq!((error.class, error.retry_after_ms), (class, retry), "{error}");
     }
-    let reply = chosen
-        .model
-        .call(&asked, &NoParts)
-        .await
-        .expect("an answer")
-        .reply;
-    assert!(
-        matches!(&reply.content[..], [Block::BadToolUse { raw, .. }] if raw == "{oops"),
-        "{:?}",
-        reply.content
-    );
-    assert_eq!(
-        chosen
-            .model
-            .call(&asked, &NoParts)
-            .await
-            .expect("an answer")
-            .reply
-            .text(),
-        "done"
-    );
+    let reply = chosen.model.call(&asked, &NoParts).await.expect("an answer").reply;
+    assert!(matches!(&reply.content[..], [Block::BadToolUse { raw, .. }] if raw == "{oops"), "{:?}", reply.content);
+    assert_eq!(chosen.model.call(&asked, &NoParts).await.expect("an answer").reply.text(), "done");
 }
 
 #[tokio::test]
@@ -146,13 +85,8 @@ async fn a_bad_script_is_refused_with_its_place() {
     let (_file, options) = script("rules:\n  - {reply: {texxt: hi}}\n");
     let error = maos_llm::connect(options).expect_err("a typing error");
     assert!(error.to_string().contains("texxt"), "{error}");
-    let missing = Options {
-        scripted: Some(ScriptedOptions {
-            path: Some("/nowhere/at/all.yml".into()),
-            model: None,
-        }),
-        ..Options::default()
-    };
+    let missing =
+        Options { scripted: Some(ScriptedOptions { path: Some("/nowhere/at/all.yml".into()), model: None }), ..Options::default() };
     let error = maos_llm::connect(missing).expect_err("no such file");
     assert!(error.to_string().contains("/nowhere/at/all.yml"), "{error}");
 }

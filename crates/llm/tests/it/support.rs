@@ -9,8 +9,7 @@ use std::{
 
 use maos_engine::message::{CallError, Message, Request, ToolChoice, ToolSpec};
 use maos_llm::{
-    Answer, Chosen, ClaudeOptions, ModelRef, Models, NoParts, OpenAiOptions, Options, Part,
-    PartSink, Provider, Timeouts, connect,
+    Answer, Chosen, ClaudeOptions, ModelRef, Models, NoParts, OpenAiOptions, Options, Part, PartSink, Provider, Timeouts, connect,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -46,11 +45,7 @@ pub(crate) struct Received {
 
 impl Received {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .filter_map(|l| l.split_once(": "))
-            .find(|(k, _)| k.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v)
+        self.head.lines().filter_map(|l| l.split_once(": ")).find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
 }
 
@@ -84,12 +79,7 @@ impl Server {
                 open.spawn(serve(socket, Arc::clone(&answers), Arc::clone(&seen)));
             }
         });
-        Self {
-            addr,
-            received,
-            connections,
-            task,
-        }
+        Self { addr, received, connections, task }
     }
 
     /// One answer for all requests.
@@ -107,7 +97,7 @@ impl Server {
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap().clone()
+        self.received.lock().expect("not poisoned").clone()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -115,22 +105,14 @@ impl Server {
     }
 }
 
-async fn serve(
-    mut socket: TcpStream,
-    answers: Arc<Vec<Vec<Act>>>,
-    received: Arc<Mutex<Vec<Received>>>,
-) {
+async fn serve(mut socket: TcpStream, answers: Arc<Vec<Vec<Act>>>, received: Arc<Mutex<Vec<Received>>>) {
     while let Some(request) = read_request(&mut socket).await {
         let nth = {
-            let mut all = received.lock().unwrap();
+            let mut all = received.lock().expect("not poisoned");
             all.push(request);
             all.len() - 1
         };
-        let acts = answers
-            .get(nth)
-            .or_else(|| answers.last())
-            .cloned()
-            .unwrap_or_default();
+        let acts = answers.get(nth).or_else(|| answers.last()).cloned().unwrap_or_default();
         for act in acts {
             match act {
                 Act::Send(bytes) => {
@@ -156,7 +138,7 @@ async fn serve(
 
 async fn read_request(socket: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
-    let mut buf = [0_u8; 16 << 10];
+    let mut buf = vec![0_u8; 16 << 10];
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
@@ -171,14 +153,8 @@ async fn read_request(socket: &mut TcpStream) -> Option<Received> {
         }
     };
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
-    let mut received = Received {
-        head,
-        body: Value::Null,
-    };
-    let length: usize = received
-        .header("content-length")
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0);
+    let mut received = Received { head, body: Value::Null };
+    let length: usize = received.header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
     while bytes.len() < head_end + length {
         match socket.read(&mut buf).await {
             Ok(n) if n > 0 => bytes.extend_from_slice(&buf[..n]),
@@ -202,9 +178,7 @@ pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<
 
 /// The head of a stream whose length is not known.
 pub(crate) fn stream_head(headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut out = String::from(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n",
-    );
+    let mut out = String::from("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n");
     for (k, v) in headers {
         out.push_str(&format!("{k}: {v}\r\n"));
     }
@@ -226,14 +200,7 @@ pub(crate) fn ok_stream(body: &[u8]) -> Vec<u8> {
 
 /// `data: …` lines of events.
 pub(crate) fn events(list: &[Value]) -> String {
-    list.iter()
-        .map(|v| {
-            format!(
-                "event: {}\ndata: {v}\n\n",
-                v["type"].as_str().unwrap_or("x")
-            )
-        })
-        .collect()
+    list.iter().map(|v| format!("event: {}\ndata: {v}\n\n", v["type"].as_str().unwrap_or("x"))).collect()
 }
 
 /// The events of a short answer of Claude.
@@ -259,24 +226,12 @@ pub(crate) fn openai_stream(chunks: &[Value]) -> String {
 
 /// Short time limits, so that no test waits long.
 pub(crate) fn fast() -> Timeouts {
-    Timeouts {
-        connect_ms: 2_000,
-        first_byte_ms: 150,
-        idle_ms: 150,
-        call_ms: 20_000,
-        ..Timeouts::default()
-    }
+    Timeouts { connect_ms: 2_000, first_byte_ms: 150, idle_ms: 150, call_ms: 20_000, ..Timeouts::default() }
 }
 
 /// Long time limits, for tests in which nothing may time out however slow the machine is.
 pub(crate) fn patient() -> Timeouts {
-    Timeouts {
-        connect_ms: 60_000,
-        first_byte_ms: 60_000,
-        idle_ms: 60_000,
-        call_ms: 60_000,
-        ..Timeouts::default()
-    }
+    Timeouts { connect_ms: 60_000, first_byte_ms: 60_000, idle_ms: 60_000, call_ms: 60_000, ..Timeouts::default() }
 }
 
 pub(crate) fn claude_options(url: &str, timeouts: Timeouts) -> Options {
@@ -319,12 +274,7 @@ pub(crate) fn openai(server: &Server, timeouts: Timeouts) -> (Models, Chosen) {
 
 pub(crate) fn chosen(options: Options) -> (Models, Chosen) {
     let models = connect(options).expect("usable options");
-    let chosen = models
-        .named(&ModelRef {
-            provider: None,
-            model: String::new(),
-        })
-        .expect("the default model");
+    let chosen = models.named(&ModelRef { provider: None, model: String::new() }).expect("the default model");
     (models, chosen)
 }
 
@@ -342,11 +292,7 @@ pub(crate) fn request(chosen: &Chosen) -> Request {
 }
 
 pub(crate) fn tool(name: &str) -> ToolSpec {
-    ToolSpec {
-        name: name.into(),
-        description: format!("does {name}"),
-        input_schema: json!({"type": "object"}),
-    }
+    ToolSpec { name: name.into(), description: format!("does {name}"), input_schema: json!({"type": "object"}) }
 }
 
 /// One call of this server by both providers' clients would differ; this is Claude's.
@@ -360,11 +306,7 @@ pub(crate) async fn call_openai(server: &Server, timeouts: Timeouts) -> Result<A
     chosen.model.call(&request(&chosen), &NoParts).await
 }
 
-pub(crate) async fn call(
-    provider: Provider,
-    server: &Server,
-    timeouts: Timeouts,
-) -> Result<Answer, CallError> {
+pub(crate) async fn call(provider: Provider, server: &Server, timeouts: Timeouts) -> Result<Answer, CallError> {
     match provider {
         Provider::Claude => call_claude(server, timeouts).await,
         Provider::OpenAi => call_openai(server, timeouts).await,
@@ -378,6 +320,6 @@ pub(crate) struct Kept(pub(crate) Mutex<Vec<Part>>);
 
 impl PartSink for Kept {
     fn part(&self, part: Part) {
-        self.0.lock().unwrap().push(part);
+        self.0.lock().expect("not poisoned").push(part);
     }
 }

@@ -63,8 +63,7 @@ fn read_script(arguments: &Arguments) -> Result<Script, String> {
     let Some(path) = &arguments.script else {
         return Ok(Script::demo());
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Script::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -76,29 +75,16 @@ fn run(arguments: &Arguments, script: Script) -> std::io::Result<()> {
         builder.worker_threads(usize::from(arguments.threads));
         builder
     };
-    builder
-        .enable_all()
-        .build()?
-        .block_on(serve(arguments, script))
+    builder.enable_all().build()?.block_on(serve(arguments, script))
 }
 
 #[allow(clippy::print_stdout)]
 async fn serve(arguments: &Arguments, script: Script) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     // Before the port is told: whoever reads it may end us at once.
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let addr = SocketAddr::from(([127, 0, 0, 1], arguments.port));
-    let running = Server::start_with(
-        script,
-        Options {
-            addr: Some(addr),
-            log: arguments.log.clone(),
-        },
-    )
-    .await?;
+    let running = Server::start_with(script, Options { addr: Some(addr), log: arguments.log.clone() }).await?;
     if let Some(path) = &arguments.port_file {
         // Whole or not at all: a reader never sees half a number.
         let fresh = path.with_extension("tmp");

@@ -50,18 +50,13 @@ pub(crate) fn read(body: &Value, counting: bool) -> Result<Asked, Wrong> {
         return Err(Wrong::request("Input should be an object"));
     };
     if let Some(extra) = map.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-        return Err(Wrong::request(format!(
-            "{extra}: Extra inputs are not permitted"
-        )));
+        return Err(Wrong::request(format!("{extra}: Extra inputs are not permitted")));
     }
     if map.get("thread").is_some_and(|thread| !thread.is_null()) {
         // The way to say so that the SDKs understand: they go on with the full history.
         let message = "thread: this server holds no conversations";
         let details = r#"{"error_code":"thread_unsupported_request","unsupported":["thread"]}"#;
-        return Err(Wrong {
-            details: Some(details),
-            ..Wrong::request(message)
-        });
+        return Err(Wrong { details: Some(details), ..Wrong::request(message) });
     }
     let model = model(map.get("model"))?;
     let max_tokens = match map.get("max_tokens") {
@@ -77,13 +72,7 @@ pub(crate) fn read(body: &Value, counting: bool) -> Result<Asked, Wrong> {
     if let Some(mark) = one_hour(map.get("cache_control"))?
         && let Some((last, message)) = messages.iter().enumerate().next_back()
     {
-        marks.push(Mark {
-            place: Place::Block {
-                message: last,
-                block: message.content.len().saturating_sub(1),
-            },
-            one_hour: mark,
-        });
+        marks.push(Mark { place: Place::Block { message: last, block: message.content.len().saturating_sub(1) }, one_hour: mark });
     }
     if marks.len() > CACHE_MARKS_MAX {
         return Err(Wrong::request(format!(
@@ -93,20 +82,9 @@ pub(crate) fn read(body: &Value, counting: bool) -> Result<Asked, Wrong> {
     }
     let temperature = match map.get("temperature") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(
-            value
-                .as_f64()
-                .filter(|t| (0.0..=1.0).contains(t))
-                .ok_or_else(|| Wrong::request("temperature: range: 0..1"))?,
-        ),
+        Some(value) => Some(value.as_f64().filter(|t| (0.0..=1.0).contains(t)).ok_or_else(|| Wrong::request("temperature: range: 0..1"))?),
     };
-    let thinking_tokens = thinking(
-        map.get("thinking"),
-        max_tokens,
-        &tool_choice,
-        temperature,
-        &messages,
-    )?;
+    let thinking_tokens = thinking(map.get("thinking"), max_tokens, &tool_choice, temperature, &messages)?;
     Ok(Asked {
         request: Request {
             model,
@@ -131,9 +109,7 @@ fn model(value: Option<&Value>) -> Result<String, Wrong> {
     match value {
         None => Err(Wrong::request("model: Field required")),
         Some(Value::String(name)) if !name.is_empty() => Ok(name.clone()),
-        Some(Value::String(_)) => Err(Wrong::request(
-            "model: String should have at least 1 character",
-        )),
+        Some(Value::String(_)) => Err(Wrong::request("model: String should have at least 1 character")),
         Some(_) => Err(Wrong::request("model: Input should be a valid string")),
     }
 }
@@ -144,23 +120,15 @@ fn max_tokens(value: Option<&Value>) -> Result<u64, Wrong> {
     };
     match value.as_u64() {
         Some(n) if n >= 1 => Ok(n),
-        _ if value.is_i64() || value.is_u64() => Err(Wrong::request(
-            "max_tokens: Input should be greater than or equal to 1",
-        )),
-        _ => Err(Wrong::request(
-            "max_tokens: Input should be a valid integer",
-        )),
+        _ if value.is_i64() || value.is_u64() => Err(Wrong::request("max_tokens: Input should be greater than or equal to 1")),
+        _ => Err(Wrong::request("max_tokens: Input should be a valid integer")),
     }
 }
 
 /// The title of the schema the answer must follow; empty if it has none.
 fn json_schema(map: &Map<String, Value>) -> Option<String> {
-    let format = map
-        .get("output_config")
-        .and_then(|config| config.get("format"));
-    let format = format
-        .or_else(|| map.get("output_format"))
-        .filter(|format| !format.is_null())?;
+    let format = map.get("output_config").and_then(|config| config.get("format"));
+    let format = format.or_else(|| map.get("output_format")).filter(|format| !format.is_null())?;
     let title = format.get("schema").and_then(|schema| schema.get("title"));
     Some(title.and_then(Value::as_str).unwrap_or("").to_owned())
 }
@@ -171,16 +139,12 @@ fn one_hour(value: Option<&Value>) -> Result<Option<bool>, Wrong> {
         return Ok(None);
     };
     if control.get("type").and_then(Value::as_str) != Some("ephemeral") {
-        return Err(Wrong::request(
-            "cache_control.type: Input should be 'ephemeral'",
-        ));
+        return Err(Wrong::request("cache_control.type: Input should be 'ephemeral'"));
     }
     match control.get("ttl").and_then(Value::as_str) {
         None | Some("5m") => Ok(Some(false)),
         Some("1h") => Ok(Some(true)),
-        Some(_) => Err(Wrong::request(
-            "cache_control.ephemeral.ttl: Input should be '5m' or '1h'",
-        )),
+        Some(_) => Err(Wrong::request("cache_control.ephemeral.ttl: Input should be '5m' or '1h'")),
     }
 }
 
@@ -193,21 +157,11 @@ pub(crate) fn mark(marks: &mut Vec<Mark>, holder: &Value, place: Place) -> Resul
 }
 
 /// A text field, or the provider's words for its absence.
-pub(crate) fn text_of<'v>(
-    value: &'v Value,
-    field: &str,
-    path: &dyn Fn() -> String,
-) -> Result<&'v str, Wrong> {
+pub(crate) fn text_of<'v>(value: &'v Value, field: &str, path: &dyn Fn() -> String) -> Result<&'v str, Wrong> {
     match value.get(field) {
         Some(Value::String(text)) => Ok(text),
-        None => Err(Wrong::request(format!(
-            "{}.{field}: Field required",
-            path()
-        ))),
-        Some(_) => Err(Wrong::request(format!(
-            "{}.{field}: Input should be a valid string",
-            path()
-        ))),
+        None => Err(Wrong::request(format!("{}.{field}: Field required", path()))),
+        Some(_) => Err(Wrong::request(format!("{}.{field}: Input should be a valid string", path()))),
     }
 }
 
@@ -223,18 +177,13 @@ fn system(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<String, Wrong>
             }
             Ok(out)
         }
-        Some(_) => Err(Wrong::request(
-            "system: Input should be a valid string or a list of text blocks",
-        )),
+        Some(_) => Err(Wrong::request("system: Input should be a valid string or a list of text blocks")),
     }
 }
 
 /// A tool's name: `[a-zA-Z0-9_-]{1,128}`.
 fn name_is_good(name: &str, most: usize) -> bool {
-    (1..=most).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    (1..=most).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 fn tools(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<Vec<ToolSpec>, Wrong> {
@@ -249,43 +198,24 @@ fn tools(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<Vec<ToolSpec>, 
         let path = || format!("tools.{i}.custom");
         let name = text_of(tool, "name", &path)?;
         if !name_is_good(name, 128) {
-            return Err(Wrong::request(format!(
-                "tools.{i}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
-            )));
+            return Err(Wrong::request(format!("tools.{i}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")));
         }
         if !names.insert(name) {
             return Err(Wrong::request("tools: Tool names must be unique."));
         }
-        let server_tool = tool
-            .get("type")
-            .and_then(Value::as_str)
-            .is_some_and(|kind| kind != "custom");
+        let server_tool = tool.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "custom");
         let input_schema = match tool.get("input_schema") {
-            Some(schema) if schema.get("type").and_then(Value::as_str) == Some("object") => {
-                schema.clone()
-            }
+            Some(schema) if schema.get("type").and_then(Value::as_str) == Some("object") => schema.clone(),
             Some(_) => {
-                return Err(Wrong::request(format!(
-                    "tools.{i}.custom.input_schema.type: Input should be 'object'"
-                )));
+                return Err(Wrong::request(format!("tools.{i}.custom.input_schema.type: Input should be 'object'")));
             }
             None if server_tool => serde_json::json!({"type": "object"}),
             None => {
-                return Err(Wrong::request(format!(
-                    "tools.{i}.custom.input_schema: Field required"
-                )));
+                return Err(Wrong::request(format!("tools.{i}.custom.input_schema: Field required")));
             }
         };
-        let description = tool
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
-        tools.push(ToolSpec {
-            name: name.to_owned(),
-            description,
-            input_schema,
-        });
+        let description = tool.get("description").and_then(Value::as_str).unwrap_or("").to_owned();
+        tools.push(ToolSpec { name: name.to_owned(), description, input_schema });
         mark(marks, tool, Place::Tools { count: i + 1 })?;
     }
     Ok(tools)
@@ -296,9 +226,7 @@ fn tool_choice(value: Option<&Value>, tools: &[ToolSpec]) -> Result<ToolChoice, 
         return Ok(ToolChoice::Auto);
     };
     if tools.is_empty() {
-        return Err(Wrong::request(
-            "tool_choice: tool_choice may only be specified while providing tools.",
-        ));
+        return Err(Wrong::request("tool_choice: tool_choice may only be specified while providing tools."));
     }
     match choice.get("type").and_then(Value::as_str) {
         Some("auto") => Ok(ToolChoice::Auto),
@@ -307,13 +235,9 @@ fn tool_choice(value: Option<&Value>, tools: &[ToolSpec]) -> Result<ToolChoice, 
         Some("tool") => {
             let name = text_of(choice, "name", &|| "tool_choice.tool".to_owned())?;
             if tools.iter().any(|tool| tool.name == name) {
-                Ok(ToolChoice::Tool {
-                    name: name.to_owned(),
-                })
+                Ok(ToolChoice::Tool { name: name.to_owned() })
             } else {
-                Err(Wrong::request(format!(
-                    "tool_choice.name: Tool '{name}' not found in provided tools"
-                )))
+                Err(Wrong::request(format!("tool_choice.name: Tool '{name}' not found in provided tools")))
             }
         }
         _ => Err(Wrong::request(
@@ -336,17 +260,12 @@ fn thinking(
         Some("disabled") => return Ok(None),
         Some("enabled") => {
             let budget = config.get("budget_tokens").and_then(Value::as_u64);
-            let budget = budget
-                .ok_or_else(|| Wrong::request("thinking.enabled.budget_tokens: Field required"))?;
+            let budget = budget.ok_or_else(|| Wrong::request("thinking.enabled.budget_tokens: Field required"))?;
             if budget < THINKING_TOKENS_MIN {
-                return Err(Wrong::request(
-                    "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
-                ));
+                return Err(Wrong::request("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"));
             }
             if budget >= max_tokens {
-                return Err(Wrong::request(
-                    "`max_tokens` must be greater than `thinking.budget_tokens`.",
-                ));
+                return Err(Wrong::request("`max_tokens` must be greater than `thinking.budget_tokens`."));
             }
             budget
         }
@@ -358,27 +277,17 @@ fn thinking(
         }
     };
     if matches!(choice, ToolChoice::Any | ToolChoice::Tool { .. }) {
-        return Err(Wrong::request(
-            "Thinking may not be enabled when tool_choice forces tool use.",
-        ));
+        return Err(Wrong::request("Thinking may not be enabled when tool_choice forces tool use."));
     }
     if temperature.is_some_and(|t| t < 1.0) {
-        return Err(Wrong::request(
-            "`temperature` may only be set to 1 when thinking is enabled.",
-        ));
+        return Err(Wrong::request("`temperature` may only be set to 1 when thinking is enabled."));
     }
     // The thinking of a tool turn must come back with it.
     let waiting = messages.iter().rev().nth(1).zip(messages.last());
     if let Some((turn, last)) = waiting
         && turn.role == Role::Assistant
-        && last
-            .content
-            .iter()
-            .any(|block| matches!(block, Block::ToolResult { .. }))
-        && !matches!(
-            turn.content.first(),
-            Some(Block::Thinking { .. } | Block::RedactedThinking { .. })
-        )
+        && last.content.iter().any(|block| matches!(block, Block::ToolResult { .. }))
+        && !matches!(turn.content.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }))
     {
         let at = messages.len() - 2;
         return Err(Wrong::request(format!(

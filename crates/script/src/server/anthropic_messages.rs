@@ -9,10 +9,7 @@ use super::check::Wrong;
 use crate::cache::{Mark, Place};
 
 /// Reads the list; cache marks are added to `marks`.
-pub(crate) fn messages(
-    value: Option<&Value>,
-    marks: &mut Vec<Mark>,
-) -> Result<Vec<Message>, Wrong> {
+pub(crate) fn messages(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<Vec<Message>, Wrong> {
     let list = match value {
         None => return Err(Wrong::request("messages: Field required")),
         Some(Value::Array(list)) if list.is_empty() => {
@@ -27,16 +24,12 @@ pub(crate) fn messages(
             Some("user" | "system") => Role::User,
             Some("assistant") => Role::Assistant,
             Some(_) => {
-                return Err(Wrong::request(format!(
-                    "messages.{m}.role: Input should be 'user' or 'assistant'"
-                )));
+                return Err(Wrong::request(format!("messages.{m}.role: Input should be 'user' or 'assistant'")));
             }
             None => return Err(Wrong::request(format!("messages.{m}.role: Field required"))),
         };
         if m == 0 && role == Role::Assistant {
-            return Err(Wrong::request(
-                "messages: first message must use the \"user\" role",
-            ));
+            return Err(Wrong::request("messages: first message must use the \"user\" role"));
         }
         let content = match message.get("content") {
             Some(Value::String(text)) => vec![Block::Text { text: text.clone() }],
@@ -44,26 +37,15 @@ pub(crate) fn messages(
                 let mut content = Vec::with_capacity(blocks.len());
                 for (b, value) in blocks.iter().enumerate() {
                     content.push(block(value, role, m, b)?);
-                    mark(
-                        marks,
-                        value,
-                        Place::Block {
-                            message: m,
-                            block: b,
-                        },
-                    )?;
+                    mark(marks, value, Place::Block { message: m, block: b })?;
                 }
                 content
             }
             Some(_) => {
-                return Err(Wrong::request(format!(
-                    "messages.{m}.content: Input should be a valid list"
-                )));
+                return Err(Wrong::request(format!("messages.{m}.content: Input should be a valid list")));
             }
             None => {
-                return Err(Wrong::request(format!(
-                    "messages.{m}.content: Field required"
-                )));
+                return Err(Wrong::request(format!("messages.{m}.content: Field required")));
             }
         };
         let last = m + 1 == list.len();
@@ -73,14 +55,8 @@ pub(crate) fn messages(
                 "messages.{m}: all messages must have non-empty content except for the optional final assistant message"
             )));
         }
-        if content
-            .iter()
-            .any(|block| matches!(block, Block::Text { text } if text.is_empty()))
-            && !no_text
-        {
-            return Err(Wrong::request(
-                "messages: text content blocks must be non-empty",
-            ));
+        if content.iter().any(|block| matches!(block, Block::Text { text } if text.is_empty())) && !no_text {
+            return Err(Wrong::request("messages: text content blocks must be non-empty"));
         }
         messages.push(Message { role, content });
     }
@@ -93,41 +69,18 @@ fn block(value: &Value, role: Role, m: usize, b: usize) -> Result<Block, Wrong> 
     let inner = || format!("messages.{m}.content.{b}.{kind}");
     let text = |field: &str| text_of(value, field, &inner).map(str::to_owned);
     match (kind, role) {
-        ("text", _) => Ok(Block::Text {
-            text: text("text")?,
-        }),
-        ("image" | "document" | "search_result", Role::User) => Ok(Block::Text {
-            text: format!("[{kind}]"),
-        }),
-        ("thinking", Role::Assistant) => Ok(Block::Thinking {
-            thinking: text("thinking")?,
-            signature: text("signature")?,
-        }),
-        ("redacted_thinking", Role::Assistant) => Ok(Block::RedactedThinking {
-            data: text("data")?,
-        }),
+        ("text", _) => Ok(Block::Text { text: text("text")? }),
+        ("image" | "document" | "search_result", Role::User) => Ok(Block::Text { text: format!("[{kind}]") }),
+        ("thinking", Role::Assistant) => Ok(Block::Thinking { thinking: text("thinking")?, signature: text("signature")? }),
+        ("redacted_thinking", Role::Assistant) => Ok(Block::RedactedThinking { data: text("data")? }),
         ("tool_use", Role::Assistant) => {
             let (id, name) = (text("id")?, text("name")?);
-            if id.is_empty()
-                || !id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-            {
-                return Err(Wrong::request(format!(
-                    "{}.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
-                    inner()
-                )));
+            if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+                return Err(Wrong::request(format!("{}.id: String should match pattern '^[a-zA-Z0-9_-]+$'", inner())));
             }
             match value.get("input") {
-                Some(input @ Value::Object(_)) => Ok(Block::ToolUse {
-                    id,
-                    name,
-                    input: input.clone(),
-                }),
-                Some(_) => Err(Wrong::request(format!(
-                    "{}.input: Input should be a valid dictionary",
-                    inner()
-                ))),
+                Some(input @ Value::Object(_)) => Ok(Block::ToolUse { id, name, input: input.clone() }),
+                Some(_) => Err(Wrong::request(format!("{}.input: Input should be a valid dictionary", inner()))),
                 None => Err(Wrong::request(format!("{}.input: Field required", inner()))),
             }
         }
@@ -138,37 +91,23 @@ fn block(value: &Value, role: Role, m: usize, b: usize) -> Result<Block, Wrong> 
                 Some(Value::Array(parts)) => {
                     let mut out = String::new();
                     for part in parts {
-                        out.push_str(
-                            part.get("text")
-                                .and_then(Value::as_str)
-                                .unwrap_or("[image]"),
-                        );
+                        out.push_str(part.get("text").and_then(Value::as_str).unwrap_or("[image]"));
                     }
                     out
                 }
                 Some(_) => {
-                    return Err(Wrong::request(format!(
-                        "{}.content: Input should be a valid list",
-                        inner()
-                    )));
+                    return Err(Wrong::request(format!("{}.content: Input should be a valid list", inner())));
                 }
             };
-            let is_error = value
-                .get("is_error")
-                .and_then(Value::as_bool)
-                .unwrap_or(false);
-            Ok(Block::ToolResult {
-                tool_use_id: text("tool_use_id")?,
-                content,
-                is_error,
-            })
+            let is_error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+            Ok(Block::ToolResult { tool_use_id: text("tool_use_id")?, content, is_error })
         }
-        ("tool_use" | "thinking" | "redacted_thinking", Role::User) => Err(Wrong::request(
-            format!("messages.{m}: `{kind}` blocks can only be in `assistant` messages"),
-        )),
-        ("tool_result", Role::Assistant) => Err(Wrong::request(format!(
-            "messages.{m}: `tool_result` blocks can only be in `user` messages"
-        ))),
+        ("tool_use" | "thinking" | "redacted_thinking", Role::User) => {
+            Err(Wrong::request(format!("messages.{m}: `{kind}` blocks can only be in `assistant` messages")))
+        }
+        ("tool_result", Role::Assistant) => {
+            Err(Wrong::request(format!("messages.{m}: `tool_result` blocks can only be in `user` messages")))
+        }
         (other, _) => Err(Wrong::request(format!(
             "{}: Input tag '{other}' found using 'type' does not match any of the expected tags: 'document', 'image', 'redacted_thinking', 'text', 'thinking', 'tool_result', 'tool_use'",
             path()
@@ -211,9 +150,7 @@ pub(crate) fn check_tool_pairs(messages: &[Message]) -> Result<(), Wrong> {
                         )));
                     }
                 }
-                Block::Text { .. } if message.role == Role::User => {
-                    unanswered(&open, &answered, open_at)?
-                }
+                Block::Text { .. } if message.role == Role::User => unanswered(&open, &answered, open_at)?,
                 Block::Text { .. } | Block::Thinking { .. } | Block::RedactedThinking { .. } => {}
             }
         }
@@ -222,11 +159,7 @@ pub(crate) fn check_tool_pairs(messages: &[Message]) -> Result<(), Wrong> {
 }
 
 fn unanswered(open: &[&str], answered: &HashSet<&str>, at: usize) -> Result<(), Wrong> {
-    let missing: Vec<&str> = open
-        .iter()
-        .filter(|id| !answered.contains(*id))
-        .copied()
-        .collect();
+    let missing: Vec<&str> = open.iter().filter(|id| !answered.contains(*id)).copied().collect();
     if missing.is_empty() {
         return Ok(());
     }

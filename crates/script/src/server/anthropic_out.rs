@@ -24,13 +24,7 @@ pub(crate) fn stop_word(stop: &StopReason) -> &str {
 fn usage(planned: &Planned, output_now: Option<i64>) -> String {
     match planned.usage_said {
         UsageSaid::Missing => String::new(),
-        UsageSaid::Figures {
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-        } => format!(
+        UsageSaid::Figures { input, output, cache_read, cache_write_5m, cache_write_1h } => format!(
             r#""usage":{{"input_tokens":{input},"cache_creation_input_tokens":{},"cache_read_input_tokens":{cache_read},"cache_creation":{{"ephemeral_5m_input_tokens":{cache_write_5m},"ephemeral_1h_input_tokens":{cache_write_1h}}},"output_tokens":{},"service_tier":"standard"}},"#,
             cache_write_5m.saturating_add(cache_write_1h),
             output_now.unwrap_or(output),
@@ -56,17 +50,11 @@ pub(crate) fn frames(planned: &Planned) -> Frames {
         out.comment("scripted comment");
     }
     if wire.unknown_event {
-        out.event(
-            "scripted_novelty",
-            &[r#"{"type":"scripted_novelty","index":0}"#],
-        );
+        out.event("scripted_novelty", &[r#"{"type":"scripted_novelty","index":0}"#]);
     }
     if wire.huge_line_bytes > 0 {
         let pad = "x".repeat(wire.huge_line_bytes);
-        out.event(
-            "scripted_padding",
-            &[r#"{"type":"scripted_padding","padding":""#, &pad, r#""}"#],
-        );
+        out.event("scripted_padding", &[r#"{"type":"scripted_padding","padding":""#, &pad, r#""}"#]);
     }
     for (i, piece) in planned.pieces.iter().enumerate() {
         block(&mut out, i, piece, planned.chunk_bytes);
@@ -77,28 +65,13 @@ pub(crate) fn frames(planned: &Planned) -> Frames {
     out.end_content();
     let output = match planned.usage_said {
         UsageSaid::Missing => String::new(),
-        UsageSaid::Figures {
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-        } => format!(
+        UsageSaid::Figures { input, output, cache_read, cache_write_5m, cache_write_1h } => format!(
             r#","usage":{{"input_tokens":{input},"cache_creation_input_tokens":{},"cache_read_input_tokens":{cache_read},"output_tokens":{output}}}"#,
             cache_write_5m.saturating_add(cache_write_1h),
         ),
     };
     let word = quoted(stop_word(&planned.stop));
-    out.event(
-        "message_delta",
-        &[
-            r#"{"type":"message_delta","delta":{"stop_reason":"#,
-            &word,
-            r#","stop_sequence":null}"#,
-            &output,
-            "}",
-        ],
-    );
+    out.event("message_delta", &[r#"{"type":"message_delta","delta":{"stop_reason":"#, &word, r#","stop_sequence":null}"#, &output, "}"]);
     out.event("message_stop", &[r#"{"type":"message_stop"}"#]);
     out
 }
@@ -115,43 +88,18 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
         Piece::Redacted(data) => {
             format!(r#"{{"type":"redacted_thinking","data":{}}}"#, quoted(data))
         }
-        Piece::Tool { id, name, .. } => format!(
-            r#"{{"type":"tool_use","id":{},"name":{},"input":{{}}}}"#,
-            quoted(id),
-            quoted(name)
-        ),
+        Piece::Tool { id, name, .. } => format!(r#"{{"type":"tool_use","id":{},"name":{},"input":{{}}}}"#, quoted(id), quoted(name)),
     };
-    out.event(
-        "content_block_start",
-        &[
-            r#"{"type":"content_block_start","index":"#,
-            &index,
-            r#","content_block":"#,
-            &start,
-            "}",
-        ],
-    );
+    out.event("content_block_start", &[r#"{"type":"content_block_start","index":"#, &index, r#","content_block":"#, &start, "}"]);
     let mut delta = |kind: &str, field: &str, text: &str| {
         let text = quoted(text);
         out.content(
             "content_block_delta",
-            &[
-                r#"{"type":"content_block_delta","index":"#,
-                &index,
-                r#","delta":{"type":""#,
-                kind,
-                r#"",""#,
-                field,
-                r#"":"#,
-                &text,
-                "}}",
-            ],
+            &[r#"{"type":"content_block_delta","index":"#, &index, r#","delta":{"type":""#, kind, r#"",""#, field, r#"":"#, &text, "}}"],
         );
     };
     match piece {
-        Piece::Text(text) => {
-            chunks(text, chunk_bytes).for_each(|part| delta("text_delta", "text", part))
-        }
+        Piece::Text(text) => chunks(text, chunk_bytes).for_each(|part| delta("text_delta", "text", part)),
         Piece::Thinking { text, signature } => {
             chunks(text, chunk_bytes).for_each(|part| delta("thinking_delta", "thinking", part));
             delta("signature_delta", "signature", signature);
@@ -161,15 +109,11 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
             // The real one begins with an empty piece, and sends nothing more for an empty object.
             delta("input_json_delta", "partial_json", "");
             if json != "{}" {
-                chunks(json, chunk_bytes)
-                    .for_each(|part| delta("input_json_delta", "partial_json", part));
+                chunks(json, chunk_bytes).for_each(|part| delta("input_json_delta", "partial_json", part));
             }
         }
     }
-    out.event(
-        "content_block_stop",
-        &[r#"{"type":"content_block_stop","index":"#, &index, "}"],
-    );
+    out.event("content_block_stop", &[r#"{"type":"content_block_stop","index":"#, &index, "}"]);
 }
 
 /// The whole message. Without its end, `stop_reason` is null.
@@ -182,11 +126,7 @@ pub(crate) fn whole(planned: &Planned, ended: bool) -> String {
         let block = match piece {
             Piece::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
             Piece::Thinking { text, signature } => {
-                format!(
-                    r#"{{"type":"thinking","thinking":{},"signature":{}}}"#,
-                    quoted(text),
-                    quoted(signature)
-                )
+                format!(r#"{{"type":"thinking","thinking":{},"signature":{}}}"#, quoted(text), quoted(signature))
             }
             Piece::Redacted(data) => {
                 format!(r#"{{"type":"redacted_thinking","data":{}}}"#, quoted(data))
@@ -195,21 +135,13 @@ pub(crate) fn whole(planned: &Planned, ended: bool) -> String {
                 // A garbled input cannot stand in a whole message as it is: it becomes a string, which is no object and so still wrong.
                 let good = serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();
                 let input = if good { json.clone() } else { quoted(json) };
-                format!(
-                    r#"{{"type":"tool_use","id":{},"name":{},"input":{input}}}"#,
-                    quoted(id),
-                    quoted(name)
-                )
+                format!(r#"{{"type":"tool_use","id":{},"name":{},"input":{input}}}"#, quoted(id), quoted(name))
             }
         };
         content.push_str(&block);
     }
     content.push(']');
-    let stop = if ended {
-        quoted(stop_word(&planned.stop))
-    } else {
-        "null".to_owned()
-    };
+    let stop = if ended { quoted(stop_word(&planned.stop)) } else { "null".to_owned() };
     format!(
         r#"{{"id":"{}","type":"message","role":"assistant","model":{},"content":{content},{}"stop_reason":{stop},"stop_sequence":null}}"#,
         planned.message_id,
@@ -224,23 +156,10 @@ pub(crate) fn error(kind: &str, message: &str, request_id: &str) -> String {
 }
 
 /// An error with details, which are JSON.
-pub(crate) fn error_with(
-    kind: &str,
-    message: &str,
-    details: Option<&str>,
-    request_id: &str,
-) -> String {
+pub(crate) fn error_with(kind: &str, message: &str, details: Option<&str>, request_id: &str) -> String {
     let details = details.map_or(String::new(), |json| format!(r#","details":{json}"#));
-    let id = if request_id.is_empty() {
-        "null".to_owned()
-    } else {
-        quoted(request_id)
-    };
-    format!(
-        r#"{{"type":"error","error":{{"type":{},"message":{}{details}}},"request_id":{id}}}"#,
-        quoted(kind),
-        quoted(message)
-    )
+    let id = if request_id.is_empty() { "null".to_owned() } else { quoted(request_id) };
+    format!(r#"{{"type":"error","error":{{"type":{},"message":{}{details}}},"request_id":{id}}}"#, quoted(kind), quoted(message))
 }
 
 /// The answer to `count_tokens`.
@@ -259,12 +178,7 @@ fn model(id: &str, context_tokens: u64) -> String {
 pub(crate) fn models(ids: &[String], context_tokens: u64) -> String {
     let data: Vec<String> = ids.iter().map(|id| model(id, context_tokens)).collect();
     let edge = |id: Option<&String>| id.map_or("null".to_owned(), |id| quoted(id));
-    format!(
-        r#"{{"data":[{}],"has_more":false,"first_id":{},"last_id":{}}}"#,
-        data.join(","),
-        edge(ids.first()),
-        edge(ids.last())
-    )
+    format!(r#"{{"data":[{}],"has_more":false,"first_id":{},"last_id":{}}}"#, data.join(","), edge(ids.first()), edge(ids.last()))
 }
 
 /// One model.
@@ -275,30 +189,15 @@ pub(crate) fn one_model(id: &str, context_tokens: u64) -> String {
 /// The headers that say where the key stands.
 pub(crate) fn rate_headers(out: &mut Vec<u8>, seen: &RateSeen, now: u64) {
     let mut line = |name: &str, line: &RateLine| {
-        header(
-            out,
-            &format!("anthropic-ratelimit-{name}-limit"),
-            &line.limit.to_string(),
-        );
-        header(
-            out,
-            &format!("anthropic-ratelimit-{name}-remaining"),
-            &line.remaining.to_string(),
-        );
-        header(
-            out,
-            &format!("anthropic-ratelimit-{name}-reset"),
-            &rfc3339(now + line.reset_ms.div_ceil(1_000)),
-        );
+        header(out, &format!("anthropic-ratelimit-{name}-limit"), &line.limit.to_string());
+        header(out, &format!("anthropic-ratelimit-{name}-remaining"), &line.remaining.to_string());
+        header(out, &format!("anthropic-ratelimit-{name}-reset"), &super::times::rfc3339(now + line.reset_ms.div_ceil(1_000)));
     };
     if let Some(requests) = &seen.requests {
         line("requests", requests);
     }
     // `tokens` is the tightest of the two, as with the real one.
-    let tightest = [&seen.input_tokens, &seen.output_tokens]
-        .into_iter()
-        .flatten()
-        .min_by_key(|line| line.remaining);
+    let tightest = [&seen.input_tokens, &seen.output_tokens].into_iter().flatten().min_by_key(|line| line.remaining);
     if let Some(tokens) = tightest {
         line("tokens", tokens);
     }
@@ -307,42 +206,5 @@ pub(crate) fn rate_headers(out: &mut Vec<u8>, seen: &RateSeen, now: u64) {
     }
     if let Some(output) = &seen.output_tokens {
         line("output-tokens", output);
-    }
-}
-
-/// A time as `2026-11-22T10:11:31Z`.
-pub(crate) fn rfc3339(unix_seconds: u64) -> String {
-    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Days since 0000-03-01, in eras of 400 years (Howard Hinnant's civil_from_days).
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(rfc3339(1_795_342_291), "2026-11-22T10:11:31Z");
     }
 }

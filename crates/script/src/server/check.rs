@@ -31,22 +31,12 @@ pub(crate) struct Wrong {
 impl Wrong {
     /// 400 with the provider's words.
     pub(crate) fn request(message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            kind: "invalid_request_error",
-            message: message.into(),
-            details: None,
-        }
+        Self { status: 400, kind: "invalid_request_error", message: message.into(), details: None }
     }
 
     /// Any status, with the error type that belongs to it.
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind: crate::fault::kind_of_status(status),
-            message: message.into(),
-            details: None,
-        }
+        Self { status, kind: crate::fault::kind_of_status(status), message: message.into(), details: None }
     }
 }
 
@@ -54,9 +44,7 @@ impl Wrong {
 pub(crate) fn key(script: &Script, key: Option<&str>) -> Result<(), Wrong> {
     match key {
         None if script.require_key => Err(Wrong::new(401, "x-api-key header is required")),
-        Some(key) if !script.keys.is_empty() && !script.keys.iter().any(|known| known == key) => {
-            Err(Wrong::new(401, "invalid x-api-key"))
-        }
+        Some(key) if !script.keys.is_empty() && !script.keys.iter().any(|known| known == key) => Err(Wrong::new(401, "invalid x-api-key")),
         None | Some(_) => Ok(()),
     }
 }
@@ -68,15 +56,10 @@ pub(crate) fn against_script(script: &Script, request: &Request) -> Result<(), W
     }
     for (m, message) in request.messages.iter().enumerate() {
         for (b, block) in message.content.iter().enumerate() {
-            if let Block::Thinking {
-                thinking,
-                signature,
-            } = block
+            if let Block::Thinking { thinking, signature } = block
                 && !signature_is_ours(thinking, signature, &script.signatures)
             {
-                return Err(Wrong::request(format!(
-                    "messages.{m}.content.{b}: Invalid `signature` in `thinking` block"
-                )));
+                return Err(Wrong::request(format!("messages.{m}.content.{b}: Invalid `signature` in `thinking` block")));
             }
         }
     }

@@ -72,10 +72,7 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let mut conn = Conn {
-        stream,
-        buf: BytesMut::with_capacity(BUFFER_BYTES),
-    };
+    let mut conn = Conn { stream, buf: BytesMut::with_capacity(BUFFER_BYTES) };
     loop {
         let call: Call = match http::read(&mut conn.stream, &mut conn.buf).await {
             Ok(call) => call,
@@ -84,10 +81,7 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
                 let mut out = Vec::new();
                 http::begin(&mut out, status, "application/json", false);
                 let kind = crate::fault::kind_of_status(status);
-                http::finish(
-                    &mut out,
-                    super::anthropic_out::error(kind, message, "").as_bytes(),
-                );
+                http::finish(&mut out, super::anthropic_out::error(kind, message, "").as_bytes());
                 // The client may be gone already; there is nobody else to tell.
                 if conn.send(&out).await.is_ok() {
                     conn.drain().await;

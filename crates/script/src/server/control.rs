@@ -14,19 +14,11 @@ pub(crate) fn reset(shared: &Shared) {
 }
 
 /// Answers a control call. True: the connection can be kept.
-pub(crate) async fn answer(
-    conn: &mut Conn,
-    call: &Call,
-    shared: &Arc<Shared>,
-) -> Result<bool, Gone> {
+pub(crate) async fn answer(conn: &mut Conn, call: &Call, shared: &Arc<Shared>) -> Result<bool, Gone> {
     let what = call.path.trim_start_matches("/_control/");
     let (status, kind, body) = match (call.method.as_str(), what) {
         ("GET", "stats") => (200, "application/json", json(&shared.ledger.stats())),
-        ("GET", "log") => (
-            200,
-            "application/jsonl",
-            shared.ledger.log_lines(call.number("from").unwrap_or(0)),
-        ),
+        ("GET", "log") => (200, "application/jsonl", shared.ledger.log_lines(call.number("from").unwrap_or(0))),
         ("GET", "wait") => (200, "application/json", wait(conn, call, shared).await?),
         ("POST", "reset") => {
             reset(shared);
@@ -40,17 +32,9 @@ pub(crate) async fn answer(
                 shared.set_script(Arc::new(script));
                 (200, "application/json", r#"{"ok":true}"#.to_owned())
             }
-            Err((line, message)) => (
-                400,
-                "application/json",
-                serde_json::json!({"line": line, "error": message}).to_string(),
-            ),
+            Err((line, message)) => (400, "application/json", serde_json::json!({"line": line, "error": message}).to_string()),
         },
-        _ => (
-            404,
-            "application/json",
-            r#"{"error":"GET stats, log or wait; POST reset or script"}"#.to_owned(),
-        ),
+        _ => (404, "application/json", r#"{"error":"GET stats, log or wait; POST reset or script"}"#.to_owned()),
     };
     let mut out = Vec::with_capacity(body.len() + 256);
     http::begin(&mut out, status, kind, call.keep);
@@ -76,10 +60,7 @@ async fn wait(conn: &mut Conn, call: &Call, shared: &Arc<Shared>) -> Result<Stri
             ("aborted", stats.aborted_by_client),
             ("refused", stats.refused),
         ];
-        if wanted
-            .iter()
-            .all(|(name, have)| call.number(name).is_none_or(|want| *have >= want))
-        {
+        if wanted.iter().all(|(name, have)| call.number(name).is_none_or(|want| *have >= want)) {
             return Ok(json(&shared.ledger.stats()));
         }
         tokio::select! {

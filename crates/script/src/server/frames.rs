@@ -17,12 +17,7 @@ impl Frames {
         if bom {
             buf.extend_from_slice("\u{feff}".as_bytes());
         }
-        Self {
-            buf,
-            content: Vec::new(),
-            content_end: 0,
-            eol: if crlf { "\r\n" } else { "\n" },
-        }
+        Self { buf, content: Vec::new(), content_end: 0, eol: if crlf { "\r\n" } else { "\n" } }
     }
 
     /// Adds an event; `name` is empty where the API has no names. The pieces make up the data line.

@@ -12,6 +12,9 @@ const HEADERS_MAX: usize = 100;
 /// Most bytes of a body, as the real API has it.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
 
+/// Room made for each read of a request line, in bytes.
+const READ_BYTES: usize = 4 << 10;
+
 /// A request, complete.
 pub(crate) struct Call {
     pub(crate) method: String,
@@ -28,30 +31,18 @@ pub(crate) struct Call {
 impl Call {
     /// The value of a header, name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The key: `x-api-key`, else `authorization: Bearer`.
     pub(crate) fn key(&self) -> Option<&str> {
-        let bearer = || {
-            self.header("authorization")
-                .and_then(|value| value.strip_prefix("Bearer "))
-        };
-        self.header("x-api-key")
-            .or_else(bearer)
-            .map(str::trim)
-            .filter(|key| !key.is_empty())
+        let bearer = || self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        self.header("x-api-key").or_else(bearer).map(str::trim).filter(|key| !key.is_empty())
     }
 
     /// The number after `name=` in the query, if there is one.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        let value = self
-            .query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+        let value = self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
         value.parse().ok()
     }
 }
@@ -84,6 +75,7 @@ pub(crate) async fn read(stream: &mut TcpStream, buf: &mut BytesMut) -> Result<C
         if buf.len() > HEAD_BYTES_MAX {
             return Err(NoCall::Wrong(431, "headers are too large"));
         }
+        buf.reserve(READ_BYTES);
         if stream.read_buf(buf).await? == 0 {
             return Err(NoCall::Closed);
         }
@@ -135,21 +127,14 @@ fn parse_head(buf: &mut BytesMut) -> Result<Option<(Call, Body, bool)>, NoCall> 
     for header in request.headers.iter() {
         let value = String::from_utf8_lossy(header.value).into_owned();
         if header.name.eq_ignore_ascii_case("content-length") && matches!(body, Body::Length(_)) {
-            let length = value
-                .trim()
-                .parse()
-                .map_err(|_| NoCall::Wrong(400, "content-length is no number"))?;
+            let length = value.trim().parse().map_err(|_| NoCall::Wrong(400, "content-length is no number"))?;
             if length > REQUEST_BYTES_MAX {
                 return Err(NoCall::Wrong(413, "Request exceeds the maximum size"));
             }
             body = Body::Length(length);
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding")
-            && value.to_ascii_lowercase().contains("chunked")
-        {
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") && value.to_ascii_lowercase().contains("chunked") {
             body = Body::Chunked;
-        } else if header.name.eq_ignore_ascii_case("connection")
-            && value.eq_ignore_ascii_case("close")
-        {
+        } else if header.name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close") {
             call.keep = false;
         } else if header.name.eq_ignore_ascii_case("expect") {
             expects = value.eq_ignore_ascii_case("100-continue");
@@ -180,8 +165,7 @@ async fn read_chunks(stream: &mut TcpStream, buf: &mut BytesMut) -> Result<Vec<u
         let size = line(stream, buf).await?;
         let text = std::str::from_utf8(&size).unwrap_or("");
         let text = text.split(';').next().unwrap_or("").trim();
-        let size = usize::from_str_radix(text, 16)
-            .map_err(|_| NoCall::Wrong(400, "a chunk has no size"))?;
+        let size = usize::from_str_radix(text, 16).map_err(|_| NoCall::Wrong(400, "a chunk has no size"))?;
         if size == 0 {
             // Trailers, up to the empty line.
             while !line(stream, buf).await?.iter().all(u8::is_ascii_whitespace) {}
@@ -204,22 +188,14 @@ async fn read_chunks(stream: &mut TcpStream, buf: &mut BytesMut) -> Result<Vec<u
 fn phrase(status: u16) -> &'static str {
     match status {
         529 => "Overloaded",
-        other => http::StatusCode::from_u16(other)
-            .ok()
-            .and_then(|code| code.canonical_reason())
-            .unwrap_or("Unknown"),
+        other => http::StatusCode::from_u16(other).ok().and_then(|code| code.canonical_reason()).unwrap_or("Unknown"),
     }
 }
 
 /// Begins an answer: status line and the headers, without the empty line after them.
 pub(crate) fn begin(out: &mut Vec<u8>, status: u16, content_type: &str, keep: bool) {
     let mut text = String::with_capacity(256);
-    write!(
-        text,
-        "HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\n",
-        phrase(status)
-    )
-    .expect("writing to a string cannot fail");
+    write!(text, "HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\n", phrase(status)).expect("writing to a string cannot fail");
     if !keep {
         text.push_str("connection: close\r\n");
     }

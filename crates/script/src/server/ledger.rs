@@ -143,17 +143,10 @@ impl Ledger {
         let file = match path {
             None => None,
             Some(path) => {
-                let mut file = OpenOptions::new()
-                    .read(true)
-                    .append(true)
-                    .create(true)
-                    .open(path)?;
+                let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
                 let mut text = String::new();
                 file.read_to_string(&mut text)?;
-                for line in text
-                    .lines()
-                    .filter_map(|line| serde_json::from_str::<FileLine>(line).ok())
-                {
+                for line in text.lines().filter_map(|line| serde_json::from_str::<FileLine>(line).ok()) {
                     let Some(hash) = unhex(&line.hash) else {
                         continue;
                     };
@@ -173,11 +166,7 @@ impl Ledger {
                 Some(Mutex::new(file))
             }
         };
-        Ok(Self {
-            inner: Mutex::new(inner),
-            file,
-            changed: watch::Sender::new(0),
-        })
+        Ok(Self { inner: Mutex::new(inner), file, changed: watch::Sender::new(0) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -211,16 +200,8 @@ impl Ledger {
     pub(crate) fn stats(&self) -> Stats {
         let inner = self.lock();
         let mut stats = inner.stats.clone();
-        stats.by_rule = inner
-            .by_rule
-            .iter()
-            .map(|(rule, count)| (rule.to_string(), *count))
-            .collect();
-        stats.by_hash = inner
-            .by_hash
-            .iter()
-            .map(|(hash, count)| (hex(hash), *count))
-            .collect();
+        stats.by_rule = inner.by_rule.iter().map(|(rule, count)| (rule.to_string(), *count)).collect();
+        stats.by_hash = inner.by_hash.iter().map(|(hash, count)| (hex(hash), *count)).collect();
         stats
     }
 
@@ -245,10 +226,7 @@ impl Ledger {
         let mut inner = self.lock();
         let in_flight = inner.stats.in_flight;
         let next_seq = inner.next_seq;
-        *inner = Inner {
-            next_seq,
-            ..Inner::default()
-        };
+        *inner = Inner { next_seq, ..Inner::default() };
         inner.stats.in_flight = in_flight;
         inner.stats.highest_concurrency = in_flight;
         drop(inner);
@@ -273,8 +251,7 @@ impl Open {
         inner.next_seq += 1;
         inner.stats.calls += 1;
         inner.stats.in_flight += 1;
-        inner.stats.highest_concurrency =
-            inner.stats.highest_concurrency.max(inner.stats.in_flight);
+        inner.stats.highest_concurrency = inner.stats.highest_concurrency.max(inner.stats.in_flight);
         inner.by_rule.entry(begun.rule.clone()).or_default().started += 1;
         inner.of_hash(begun.hash).started += 1;
         if inner.log.len() >= LOG_CALLS_MAX {
@@ -295,14 +272,7 @@ impl Open {
         });
         drop(inner);
         ledger.tell();
-        Self {
-            ledger,
-            begun,
-            usage,
-            seq,
-            written: false,
-            ended: false,
-        }
+        Self { ledger, begun, usage, seq, written: false, ended: false }
     }
 
     /// Writes the line of a completed call. To be called before the last byte leaves; a second time does nothing.
@@ -323,11 +293,7 @@ impl Open {
             let mut text = serde_json::to_string(&line).expect("a line is plain data");
             text.push('\n');
             // One write, so that lines of many threads and of a killed server stay whole.
-            if let Err(error) = file
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .write_all(text.as_bytes())
-            {
+            if let Err(error) = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes()) {
                 tracing::error!(%error, "cannot write the log file");
             }
         }
@@ -346,11 +312,7 @@ impl Open {
             Outcome::Finished => {
                 inner.stats.completed += 1;
                 inner.stats.tokens += self.usage;
-                inner
-                    .by_rule
-                    .entry(self.begun.rule.clone())
-                    .or_default()
-                    .completed += 1;
+                inner.by_rule.entry(self.begun.rule.clone()).or_default().completed += 1;
                 inner.of_hash(self.begun.hash).completed += 1;
             }
             Outcome::Cut => inner.stats.cut += 1,
@@ -361,10 +323,7 @@ impl Open {
             *inner.stats.by_status.entry(status).or_insert(0) += 1;
         }
         let first = inner.log.front().map_or(self.seq + 1, |entry| entry.seq);
-        let place = self
-            .seq
-            .checked_sub(first)
-            .and_then(|place| usize::try_from(place).ok());
+        let place = self.seq.checked_sub(first).and_then(|place| usize::try_from(place).ok());
         if let Some(entry) = place.and_then(|place| inner.log.get_mut(place)) {
             entry.outcome = outcome;
             entry.status = status;
@@ -386,11 +345,7 @@ impl Drop for Open {
 /// Bytes as hex digits.
 pub(crate) fn hex(bytes: &[u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

@@ -26,6 +26,7 @@ mod openai_in;
 mod openai_out;
 mod play;
 mod route;
+mod times;
 
 pub use ledger::{Count, Stats};
 
@@ -50,10 +51,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// The script in play.
     pub(crate) fn state(&self) -> Arc<ScriptState> {
-        self.state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins another script; calls under way end by the old one.
@@ -70,9 +68,7 @@ impl Shared {
 
 /// Seconds since 1970, for the `created` and reset fields of answers.
 pub(crate) fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| passed.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
 }
 
 /// The server; see [`Server::start`].
@@ -85,14 +81,7 @@ impl Server {
     /// # Errors
     /// The address cannot be bound.
     pub async fn start(script: Script, addr: SocketAddr) -> std::io::Result<Running> {
-        Self::start_with(
-            script,
-            Options {
-                addr: Some(addr),
-                log: None,
-            },
-        )
-        .await
+        Self::start_with(script, Options { addr: Some(addr), log: None }).await
     }
 
     /// As [`Server::start`], with options.
@@ -101,19 +90,10 @@ impl Server {
     /// The address cannot be bound, or the log cannot be opened or read.
     pub async fn start_with(script: Script, options: Options) -> std::io::Result<Running> {
         let ledger = Arc::new(Ledger::open(options.log.as_deref())?);
-        let listener = TcpListener::bind(
-            options
-                .addr
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
-        )
-        .await?;
+        let listener = TcpListener::bind(options.addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
         let addr = listener.local_addr()?;
         let state = RwLock::new(Arc::new(ScriptState::new(script)));
-        let shared = Arc::new(Shared {
-            state,
-            ledger,
-            started: Instant::now(),
-        });
+        let shared = Arc::new(Shared { state, ledger, started: Instant::now() });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Running { addr, shared, task })
     }
@@ -153,9 +133,7 @@ pub struct Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("Running")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("Running").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 
@@ -180,7 +158,7 @@ impl Running {
         self.shared.ledger.log_lines(0)
     }
 
-    /// Waits until the counters say so. Checked after every start and end of a call.
+    /// Waits until the counters say so. Checked after every start and end of a call, and without `by_rule` and `by_hash`, which are empty here.
     pub async fn until(&self, done: impl Fn(&Stats) -> bool) {
         let mut changes = self.shared.ledger.changes();
         while !done(&self.shared.ledger.summary()) {

@@ -20,28 +20,11 @@ pub(crate) fn finish_word(stop: &StopReason) -> &str {
 fn usage(planned: &Planned) -> Option<String> {
     match planned.usage_said {
         UsageSaid::Missing => None,
-        UsageSaid::Figures {
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-        } => {
+        UsageSaid::Figures { input, output, cache_read, cache_write_5m, cache_write_1h } => {
             // Here the prompt includes what was cached, and writing to the cache has no class of its own.
-            let prompt = [cache_read, cache_write_5m, cache_write_1h]
-                .iter()
-                .fold(input, |sum, n| sum.saturating_add(*n));
-            let thinking: usize = planned
-                .pieces
-                .iter()
-                .map(|piece| {
-                    if let Piece::Thinking { text, .. } = piece {
-                        text.len()
-                    } else {
-                        0
-                    }
-                })
-                .sum();
+            let prompt = [cache_read, cache_write_5m, cache_write_1h].iter().fold(input, |sum, n| sum.saturating_add(*n));
+            let thinking: usize =
+                planned.pieces.iter().map(|piece| if let Piece::Thinking { text, .. } = piece { text.len() } else { 0 }).sum();
             let thinking = crate::tokens::tokens_of_bytes(thinking as u64);
             Some(format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":{output},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{cache_read},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{thinking},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#,
@@ -100,10 +83,7 @@ impl Chunks {
                         quoted(name)
                     ));
                     for part in chunks(json, chunk_bytes) {
-                        self.content(&format!(
-                            r#"{{"tool_calls":[{{"index":{tools},"function":{{"arguments":{}}}}}]}}"#,
-                            quoted(part)
-                        ));
+                        self.content(&format!(r#"{{"tool_calls":[{{"index":{tools},"function":{{"arguments":{}}}}}]}}"#, quoted(part)));
                     }
                     tools += 1;
                 }
@@ -120,42 +100,25 @@ pub(crate) fn frames(planned: &Planned, include_usage: bool, created: u64) -> Fr
         completion_id(planned),
         quoted(&planned.model),
     );
-    let tail = if include_usage {
-        r#","usage":null}"#
-    } else {
-        "}"
-    };
-    let mut chunks = Chunks {
-        out: Frames::new(wire.crlf, wire.bom, 2_048),
-        head,
-        tail,
-    };
+    let tail = if include_usage { r#","usage":null}"# } else { "}" };
+    let mut chunks = Chunks { out: Frames::new(wire.crlf, wire.bom, 2_048), head, tail };
     // This API has no pings; servers that keep a stream alive send comments.
     for _ in 0..wire.pings.max(usize::from(wire.comments)) {
         chunks.out.comment("ping");
     }
-    chunks.plain(
-        r#"{"role":"assistant","content":"","refusal":null}"#,
-        "null",
-    );
+    chunks.plain(r#"{"role":"assistant","content":"","refusal":null}"#, "null");
     if wire.unknown_event {
-        chunks
-            .out
-            .event("scripted_novelty", &[&chunks.head, "]", tail]);
+        chunks.out.event("scripted_novelty", &[&chunks.head, "]", tail]);
     }
     if wire.huge_line_bytes > 0 {
         let pad = "x".repeat(wire.huge_line_bytes);
-        chunks
-            .out
-            .event("", &[&chunks.head, r#"],"padding":""#, &pad, "\"", tail]);
+        chunks.out.event("", &[&chunks.head, r#"],"padding":""#, &pad, "\"", tail]);
     }
     chunks.pieces(&planned.pieces, planned.chunk_bytes);
     chunks.out.end_content();
     chunks.plain("{}", &quoted(finish_word(&planned.stop)));
     if let Some(usage) = usage(planned).filter(|_| include_usage) {
-        chunks
-            .out
-            .event("", &[&chunks.head, r#"],"usage":"#, &usage, "}"]);
+        chunks.out.event("", &[&chunks.head, r#"],"usage":"#, &usage, "}"]);
     }
     chunks.out.event("", &["[DONE]"]);
     chunks.out
@@ -177,13 +140,8 @@ pub(crate) fn whole(planned: &Planned, ended: bool, created: u64) -> String {
             )),
         }
     }
-    let content = if text.is_empty() && !calls.is_empty() {
-        "null".to_owned()
-    } else {
-        quoted(&text)
-    };
-    let mut message =
-        format!(r#"{{"role":"assistant","content":{content},"refusal":null,"annotations":[]"#);
+    let content = if text.is_empty() && !calls.is_empty() { "null".to_owned() } else { quoted(&text) };
+    let mut message = format!(r#"{{"role":"assistant","content":{content},"refusal":null,"annotations":[]"#);
     if !thinking.is_empty() {
         message.push_str(&format!(r#","reasoning_content":{}"#, quoted(&thinking)));
     }
@@ -191,11 +149,7 @@ pub(crate) fn whole(planned: &Planned, ended: bool, created: u64) -> String {
         message.push_str(&format!(r#","tool_calls":[{}]"#, calls.join(",")));
     }
     message.push('}');
-    let finish = if ended {
-        quoted(finish_word(&planned.stop))
-    } else {
-        "null".to_owned()
-    };
+    let finish = if ended { quoted(finish_word(&planned.stop)) } else { "null".to_owned() };
     let usage = usage(planned).map_or(String::new(), |usage| format!(r#","usage":{usage}"#));
     format!(
         r#"{{"id":"{}","object":"chat.completion","created":{created},"model":{},"choices":[{{"index":0,"message":{message},"logprobs":null,"finish_reason":{finish}}}]{usage},"service_tier":"default","system_fingerprint":"fp_scripted"}}"#,
@@ -211,29 +165,18 @@ pub(crate) fn error(kind: &str, message: &str) -> String {
         "authentication_error" => ("invalid_request_error", "\"invalid_api_key\""),
         "not_found_error" => ("invalid_request_error", "\"model_not_found\""),
         "billing_error" => ("insufficient_quota", "\"insufficient_quota\""),
-        "request_too_large" | "invalid_request_error"
-            if message.starts_with("prompt is too long") =>
-        {
+        "request_too_large" | "invalid_request_error" if message.starts_with("prompt is too long") => {
             ("invalid_request_error", "\"context_length_exceeded\"")
         }
-        "permission_error" | "request_too_large" | "invalid_request_error" => {
-            ("invalid_request_error", "null")
-        }
+        "permission_error" | "request_too_large" | "invalid_request_error" => ("invalid_request_error", "null"),
         "overloaded_error" | "api_error" | "timeout_error" => ("server_error", "null"),
         other => (other, "null"),
     };
-    format!(
-        r#"{{"error":{{"message":{},"type":{},"param":null,"code":{code}}}}}"#,
-        quoted(message),
-        quoted(kind)
-    )
+    format!(r#"{{"error":{{"message":{},"type":{},"param":null,"code":{code}}}}}"#, quoted(message), quoted(kind))
 }
 
 fn model(id: &str) -> String {
-    format!(
-        r#"{{"id":{},"object":"model","created":1767225600,"owned_by":"scripted"}}"#,
-        quoted(id)
-    )
+    format!(r#"{{"id":{},"object":"model","created":1767225600,"owned_by":"scripted"}}"#, quoted(id))
 }
 
 /// The list of models.
@@ -251,21 +194,9 @@ pub(crate) fn one_model(id: &str) -> String {
 pub(crate) fn rate_headers(out: &mut Vec<u8>, seen: &RateSeen) {
     for (name, line) in [("requests", &seen.requests), ("tokens", &seen.input_tokens)] {
         if let Some(line) = line {
-            header(
-                out,
-                &format!("x-ratelimit-limit-{name}"),
-                &line.limit.to_string(),
-            );
-            header(
-                out,
-                &format!("x-ratelimit-remaining-{name}"),
-                &line.remaining.to_string(),
-            );
-            header(
-                out,
-                &format!("x-ratelimit-reset-{name}"),
-                &format!("{}ms", line.reset_ms),
-            );
+            header(out, &format!("x-ratelimit-limit-{name}"), &line.limit.to_string());
+            header(out, &format!("x-ratelimit-remaining-{name}"), &line.remaining.to_string());
+            header(out, &format!("x-ratelimit-reset-{name}"), &format!("{}ms", line.reset_ms));
         }
     }
 }

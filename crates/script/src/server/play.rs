@@ -10,7 +10,7 @@ use super::frames::Frames;
 use super::http::{self, Call};
 use super::ledger::{Open, Outcome};
 use super::route::{Api, id_header};
-use super::{anthropic_out, openai_out};
+use super::{anthropic_out, openai_out, times};
 use crate::fault::{ErrorBody, Fault, status_of_kind};
 use crate::planned::Planned;
 use crate::state::ScriptState;
@@ -70,11 +70,7 @@ impl Player<'_> {
             }
             Some(Fault::GzipBomb { bytes }) => return self.bomb(*bytes).await,
             Some(Fault::Status { status, body }) => self.error(*status, body),
-            Some(Fault::Raw {
-                status,
-                content_type,
-                bytes,
-            }) => Laid {
+            Some(Fault::Raw { status, content_type, bytes }) => Laid {
                 status: *status,
                 content_type: content_type.clone(),
                 length: Some(bytes.len()),
@@ -92,26 +88,12 @@ impl Player<'_> {
 
     fn error(&self, status: u16, body: &ErrorBody) -> Laid {
         let (content_type, text) = match body {
-            ErrorBody::Typed { kind, message } => {
-                ("application/json", self.error_json(kind, message))
-            }
-            ErrorBody::Raw(text) if text.trim_start().starts_with('<') => {
-                ("text/html", text.clone())
-            }
+            ErrorBody::Typed { kind, message } => ("application/json", self.error_json(kind, message)),
+            ErrorBody::Raw(text) if text.trim_start().starts_with('<') => ("text/html", text.clone()),
             ErrorBody::Raw(text) => ("application/json", text.clone()),
         };
-        let outcome = if status < 300 {
-            Outcome::Cut
-        } else {
-            Outcome::Refused
-        };
-        Self::fixed(
-            status,
-            content_type,
-            text.into_bytes(),
-            Ending::Proper,
-            outcome,
-        )
+        let outcome = if status < 300 { Outcome::Cut } else { Outcome::Refused };
+        Self::fixed(status, content_type, text.into_bytes(), Ending::Proper, outcome)
     }
 
     fn error_json(&self, kind: &str, message: &str) -> String {
@@ -121,24 +103,9 @@ impl Player<'_> {
         }
     }
 
-    fn fixed(
-        status: u16,
-        content_type: &str,
-        bytes: Vec<u8>,
-        ending: Ending,
-        outcome: Outcome,
-    ) -> Laid {
+    fn fixed(status: u16, content_type: &str, bytes: Vec<u8>, ending: Ending, outcome: Outcome) -> Laid {
         let length = Some(bytes.len());
-        Laid {
-            status,
-            content_type: content_type.to_owned(),
-            length,
-            bytes,
-            breaks: Vec::new(),
-            pause: Duration::ZERO,
-            ending,
-            outcome,
-        }
+        Laid { status, content_type: content_type.to_owned(), length, bytes, breaks: Vec::new(), pause: Duration::ZERO, ending, outcome }
     }
 
     /// A reply in one piece.
@@ -170,20 +137,11 @@ impl Player<'_> {
             Some(Fault::Cut { after_bytes }) => (after_bytes.map_or(half, clamp), Ending::Close),
             Some(Fault::Reset { after_bytes }) => (after_bytes.map_or(half, clamp), Ending::Reset),
             Some(Fault::Stall { after_bytes }) => (after_bytes.map_or(half, clamp), Ending::Silent),
-            Some(
-                Fault::Status { .. } | Fault::NoHeader | Fault::Raw { .. } | Fault::GzipBomb { .. },
-            ) => unreachable!("answered before"),
+            Some(Fault::Status { .. } | Fault::NoHeader | Fault::Raw { .. } | Fault::GzipBomb { .. }) => unreachable!("answered before"),
         };
         bytes.truncate(cut);
-        let outcome = if fault.is_none() {
-            Outcome::Finished
-        } else {
-            Outcome::Cut
-        };
-        Laid {
-            length: Some(length),
-            ..Self::fixed(200, "application/json", bytes, ending, outcome)
-        }
+        let outcome = if fault.is_none() { Outcome::Finished } else { Outcome::Cut };
+        Laid { length: Some(length), ..Self::fixed(200, "application/json", bytes, ending, outcome) }
     }
 
     /// A reply as a stream.
@@ -203,15 +161,8 @@ impl Player<'_> {
             Some(Fault::Malformed) => {
                 let at = frames.after_first();
                 let tail = frames.buf.split_off(at);
-                let event = if self.api == Api::Messages {
-                    "content_block_delta"
-                } else {
-                    ""
-                };
-                frames.event(
-                    event,
-                    &[r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_del"#],
-                );
+                let event = if self.api == Api::Messages { "content_block_delta" } else { "" };
+                frames.event(event, &[r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_del"#]);
                 frames.buf.extend_from_slice(&tail);
                 None
             }
@@ -232,26 +183,17 @@ impl Player<'_> {
                 ending = Ending::Silent;
                 Some(after_bytes.map_or(frames.after_first(), clamp))
             }
-            Some(
-                Fault::Status { .. } | Fault::NoHeader | Fault::Raw { .. } | Fault::GzipBomb { .. },
-            ) => unreachable!("answered before"),
+            Some(Fault::Status { .. } | Fault::NoHeader | Fault::Raw { .. } | Fault::GzipBomb { .. }) => unreachable!("answered before"),
         };
         if let Some(at) = cut {
             frames.buf.truncate(at);
         }
         let pause = self.planned.drip;
         // The first piece of content goes with the header; each later one waits.
-        let mut breaks = if pause.is_zero() {
-            Vec::new()
-        } else {
-            frames.content.split_off(1.min(frames.content.len()))
-        };
+        let mut breaks = if pause.is_zero() { Vec::new() } else { frames.content.split_off(1.min(frames.content.len())) };
         breaks.retain(|at| *at < frames.buf.len());
         if let Some(step) = self.planned.wire.split_bytes {
-            breaks = (1..)
-                .map(|i| i * step)
-                .take_while(|at| *at < frames.buf.len())
-                .collect();
+            breaks = (1..).map(|i| i * step).take_while(|at| *at < frames.buf.len()).collect();
         }
         Laid {
             status: 200,
@@ -259,17 +201,9 @@ impl Player<'_> {
             length: None,
             bytes: frames.buf,
             breaks,
-            pause: if self.planned.wire.split_bytes.is_some() {
-                Duration::ZERO
-            } else {
-                pause
-            },
+            pause: if self.planned.wire.split_bytes.is_some() { Duration::ZERO } else { pause },
             ending,
-            outcome: if fault.is_none() {
-                Outcome::Finished
-            } else {
-                Outcome::Cut
-            },
+            outcome: if fault.is_none() { Outcome::Finished } else { Outcome::Cut },
         }
     }
 
@@ -284,7 +218,13 @@ impl Player<'_> {
             }
         }
         for (name, value) in &self.planned.headers {
-            http::header(&mut out, name, value);
+            match value.parse::<u64>() {
+                Ok(seconds) if self.planned.retry_as_date && name == "retry-after" => {
+                    // A date has whole seconds: one more, so that it is never too early.
+                    http::header(&mut out, name, &times::http_date(self.created + seconds + 1));
+                }
+                Ok(_) | Err(_) => http::header(&mut out, name, value),
+            }
         }
         out
     }
@@ -292,8 +232,7 @@ impl Player<'_> {
     async fn send(&mut self, laid: Laid, open: &mut Open) -> Result<(Outcome, bool), Gone> {
         // A body of unknown length on HTTP/1.0 ends with the connection.
         let chunked = laid.length.is_none() && !self.call.old;
-        let keep =
-            self.call.keep && laid.ending == Ending::Proper && (chunked || laid.length.is_some());
+        let keep = self.call.keep && laid.ending == Ending::Proper && (chunked || laid.length.is_some());
         let mut out = self.head(laid.status, &laid.content_type, keep);
         match laid.length {
             Some(length) => http::header(&mut out, "content-length", &length.to_string()),
@@ -342,9 +281,7 @@ impl Player<'_> {
         let blanks = vec![b' '; BOMB_STEP_BYTES];
         let mut left = bytes;
         while left > 0 {
-            let step = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(BOMB_STEP_BYTES);
+            let step = usize::try_from(left).unwrap_or(usize::MAX).min(BOMB_STEP_BYTES);
             packer.write_all(&blanks[..step])?;
             left -= step as u64;
             let ready = std::mem::take(packer.get_mut());

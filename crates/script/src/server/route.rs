@@ -7,9 +7,7 @@ use super::check::{self, Asked, Wrong};
 use super::connection::{Conn, Gone};
 use super::http::{self, Call};
 use super::ledger::Begun;
-use super::{
-    Shared, anthropic_in, anthropic_out, control, openai_in, openai_out, play, unix_seconds,
-};
+use super::{Shared, anthropic_in, anthropic_out, control, openai_in, openai_out, play, unix_seconds};
 use crate::state::{Meta, ScriptState};
 
 /// Which API is spoken.
@@ -25,11 +23,7 @@ pub(crate) enum Api {
 const MODELS_DEFAULT: &[&str] = &["scripted-1"];
 
 /// Answers one call. True: the connection can be kept.
-pub(crate) async fn answer(
-    conn: &mut Conn,
-    call: &Call,
-    shared: &Arc<Shared>,
-) -> Result<bool, Gone> {
+pub(crate) async fn answer(conn: &mut Conn, call: &Call, shared: &Arc<Shared>) -> Result<bool, Gone> {
     if call.path.starts_with("/_control/") {
         return control::answer(conn, call, shared).await;
     }
@@ -48,16 +42,11 @@ pub(crate) async fn answer(
             Err(wrong) => Err(wrong),
         },
         ("POST", "/v1/messages/count_tokens") => count_tokens(call, &state),
-        ("GET", "/v1/models") => {
-            check::key(state.script(), call.key()).map(|()| models(&state, api))
+        ("GET", "/v1/models") => check::key(state.script(), call.key()).map(|()| models(&state, api)),
+        ("GET", path) if path.starts_with("/v1/models/") => one_model(call, &state, api, &path["/v1/models/".len()..]),
+        (_, "/v1/messages" | "/v1/chat/completions" | "/v1/messages/count_tokens" | "/v1/models") => {
+            Err(Wrong::new(405, "Method Not Allowed"))
         }
-        ("GET", path) if path.starts_with("/v1/models/") => {
-            one_model(call, &state, api, &path["/v1/models/".len()..])
-        }
-        (
-            _,
-            "/v1/messages" | "/v1/chat/completions" | "/v1/messages/count_tokens" | "/v1/models",
-        ) => Err(Wrong::new(405, "Method Not Allowed")),
         _ => Err(Wrong::new(404, "Not Found")),
     };
     let request_id = state.next_request_id();
@@ -66,12 +55,7 @@ pub(crate) async fn answer(
         Err(wrong) => {
             shared.ledger.refuse(wrong.status);
             let body = match api {
-                Api::Messages => anthropic_out::error_with(
-                    wrong.kind,
-                    &wrong.message,
-                    wrong.details,
-                    &request_id,
-                ),
+                Api::Messages => anthropic_out::error_with(wrong.kind, &wrong.message, wrong.details, &request_id),
                 Api::Chat => openai_out::error(wrong.kind, &wrong.message),
             };
             (wrong.status, body)
@@ -98,8 +82,7 @@ fn body_of(call: &Call, state: &ScriptState, api: Api) -> Result<Value, Wrong> {
     if api == Api::Messages && call.header("anthropic-version").is_none() {
         return Err(Wrong::request("anthropic-version: header is required"));
     }
-    serde_json::from_slice(&call.body)
-        .map_err(|error| Wrong::request(format!("The request body is not valid JSON: {error}")))
+    serde_json::from_slice(&call.body).map_err(|error| Wrong::request(format!("The request body is not valid JSON: {error}")))
 }
 
 fn asked(call: &Call, state: &ScriptState, api: Api) -> Result<(Asked, [u8; 32]), Wrong> {
@@ -115,18 +98,12 @@ fn asked(call: &Call, state: &ScriptState, api: Api) -> Result<(Asked, [u8; 32])
 fn count_tokens(call: &Call, state: &ScriptState) -> Result<String, Wrong> {
     let asked = anthropic_in::read(&body_of(call, state, Api::Messages)?, true)?;
     check::against_script(state.script(), &asked.request)?;
-    Ok(anthropic_out::count(crate::tokens::input_tokens(
-        &asked.request,
-    )))
+    Ok(anthropic_out::count(crate::tokens::input_tokens(&asked.request)))
 }
 
 fn listed(state: &ScriptState) -> Vec<String> {
     let named = &state.script().models;
-    if named.is_empty() {
-        MODELS_DEFAULT.iter().map(|id| (*id).to_owned()).collect()
-    } else {
-        named.clone()
-    }
+    if named.is_empty() { MODELS_DEFAULT.iter().map(|id| (*id).to_owned()).collect() } else { named.clone() }
 }
 
 fn models(state: &ScriptState, api: Api) -> String {
@@ -157,10 +134,7 @@ async fn play_call(
     hash: [u8; 32],
 ) -> Result<bool, Gone> {
     let headers: Vec<(&str, &str)> = if state.script().needs_headers {
-        call.headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect()
+        call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     } else {
         Vec::new()
     };
@@ -184,16 +158,7 @@ async fn play_call(
         at_ms,
     };
     let mut open = shared.ledger.begin(begun, planned.usage);
-    let mut player = play::Player {
-        conn,
-        call,
-        state,
-        api,
-        asked,
-        planned: &planned,
-        created: unix_seconds(),
-        status: 0,
-    };
+    let mut player = play::Player { conn, call, state, api, asked, planned: &planned, created: unix_seconds(), status: 0 };
     let played = player.play(&mut open).await;
     let status = player.status;
     match played {
@@ -203,15 +168,7 @@ async fn play_call(
         }
         Err(Gone) => {
             let by_script = planned.fault.is_some();
-            open.end(
-                if by_script {
-                    super::ledger::Outcome::Cut
-                } else {
-                    super::ledger::Outcome::Aborted
-                },
-                status,
-                shared.now_ms(),
-            );
+            open.end(if by_script { super::ledger::Outcome::Cut } else { super::ledger::Outcome::Aborted }, status, shared.now_ms());
             Err(Gone)
         }
     }

@@ -8,12 +8,7 @@ use tokio::net::TcpStream;
 
 /// Starts a server for this script on a free port.
 pub(crate) async fn serve(script: &str) -> Running {
-    Server::start(
-        Script::parse(script).expect("valid script"),
-        SocketAddr::from(([127, 0, 0, 1], 0)),
-    )
-    .await
-    .expect("starts")
+    Server::start(Script::parse(script).expect("valid script"), SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("starts")
 }
 
 /// A request of the Messages API.
@@ -42,26 +37,17 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     /// The data of all events, parsed; `[DONE]` and broken ones are strings.
     pub(crate) fn events(&self) -> Vec<Value> {
-        let data = self
-            .text()
-            .lines()
-            .filter_map(|line| line.trim_start_matches('\u{feff}').strip_prefix("data: "));
-        data.map(|data| {
-            serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))
-        })
-        .collect()
+        let data = self.text().lines().filter_map(|line| line.trim_start_matches('\u{feff}').strip_prefix("data: "));
+        data.map(|data| serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))).collect()
     }
 }
 
@@ -73,10 +59,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn new(running: &Running) -> Self {
-        Self {
-            stream: TcpStream::connect(running.addr()).await.expect("connects"),
-            buf: Vec::new(),
-        }
+        Self { stream: TcpStream::connect(running.addr()).await.expect("connects"), buf: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) {
@@ -104,11 +87,7 @@ impl Client {
     /// Reads until the text has come.
     pub(crate) async fn until(&mut self, text: &str) -> String {
         while !String::from_utf8_lossy(&self.buf).contains(text) {
-            assert!(
-                self.more().await.expect("no reset"),
-                "closed before {text:?}: {:?}",
-                String::from_utf8_lossy(&self.buf)
-            );
+            assert!(self.more().await.expect("no reset"), "closed before {text:?}: {:?}", String::from_utf8_lossy(&self.buf));
         }
         String::from_utf8_lossy(&self.buf).into_owned()
     }
@@ -125,16 +104,8 @@ impl Client {
         };
         let head = String::from_utf8(self.buf.drain(..end).collect()).expect("ASCII");
         let status = head[9..12].parse().expect("status");
-        let mut answer = Answer {
-            status,
-            head,
-            body: Vec::new(),
-            whole: false,
-        };
-        if let Some(length) = answer
-            .header("content-length")
-            .map(|text| text.parse::<usize>().expect("length"))
-        {
+        let mut answer = Answer { status, head, body: Vec::new(), whole: false };
+        if let Some(length) = answer.header("content-length").map(|text| text.parse::<usize>().expect("length")) {
             while self.buf.len() < length && self.more().await.unwrap_or(false) {}
             answer.whole = self.buf.len() >= length;
             answer.body = self.buf.drain(..length.min(self.buf.len())).collect();
@@ -156,9 +127,7 @@ impl Client {
                 }
                 return false;
             };
-            let size =
-                usize::from_str_radix(std::str::from_utf8(&self.buf[..end]).expect("ASCII"), 16)
-                    .expect("size");
+            let size = usize::from_str_radix(std::str::from_utf8(&self.buf[..end]).expect("ASCII"), 16).expect("size");
             while self.buf.len() < end + 2 + size + 2 {
                 if !self.more().await.unwrap_or(false) {
                     return false;

@@ -1,4 +1,5 @@
 //! Tests of the script format, the simulated provider, and the HTTP server on real sockets.
+mod binary;
 mod client;
 mod faults;
 mod format;

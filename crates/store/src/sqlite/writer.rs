@@ -3,11 +3,11 @@
 //! Invariants: nobody is told before the transaction was synced; a commit that is refused or fails takes nothing
 //! of the others with it; after an I/O error nothing is written any more and no sync is tried again. It must not
 //! know what the commits mean.
+use super::checkpoint::Checkpointer;
 use super::fault::{Fault, Tx, classify};
+use super::files::Files;
 use crate::{Result, StoreError, crash};
 use rusqlite::Connection;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
@@ -16,8 +16,6 @@ use tokio::sync::{mpsc, oneshot};
 const BATCH_COMMITS_MAX: usize = 256;
 /// Most bytes of payload in one transaction, so that one sync never takes long.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The write-ahead log is copied into the database when it holds so many pages (of 4 KiB).
-const WAL_PAGES_MAX: i64 = 4096;
 
 /// What a piece of work wants done with what it wrote.
 pub(crate) enum Step<T> {
@@ -68,13 +66,8 @@ impl<T: Send, F: FnMut(&Connection) -> Tx<Step<T>> + Send> Work for Call<T, F> {
             Err(fault) => {
                 let error = StoreError::from(fault);
                 // SQLite rolls the whole transaction back by itself on some errors.
-                let lost = error.is_fail_stop()
-                    || matches!(error, StoreError::Full { .. })
-                    || conn.is_autocommit();
-                (
-                    Err(error.clone()),
-                    if lost { Ran::Lost(error) } else { Ran::Failed },
-                )
+                let lost = error.is_fail_stop() || matches!(error, StoreError::Full { .. }) || conn.is_autocommit();
+                (Err(error.clone()), if lost { Ran::Lost(error) } else { Ran::Failed })
             }
         };
         self.out = Some(out);
@@ -118,22 +111,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writing thread on `conn`; `path` is `None` for a database in memory.
-    pub(crate) fn start(conn: Connection, path: Option<PathBuf>, queue: usize) -> Result<Writer> {
+    /// Starts the writing thread on `conn`; `side` is `None` for a database in memory.
+    pub(crate) fn start(conn: Connection, side: Option<(Files, Checkpointer)>, queue: usize) -> Result<Writer> {
         let (tx, rx) = mpsc::channel(queue.max(1));
         let shared = Arc::new(Shared::default());
-        let files = path.map(Files::open).transpose()?;
-        let thread = Thread {
-            conn,
-            files,
-            shared: shared.clone(),
-        };
+        let (files, copier) = side.unzip();
+        let thread = Thread { conn, files, copier, shared: shared.clone() };
         std::thread::Builder::new()
             .name("maos-store-writer".to_owned())
             .spawn(move || thread.serve(rx))
-            .map_err(|e| StoreError::Database {
-                detail: format!("cannot start the writing thread: {e}"),
-            })?;
+            .map_err(|e| StoreError::Database { detail: format!("cannot start the writing thread: {e}") })?;
         Ok(Writer { queue: tx, shared })
     }
 
@@ -146,16 +133,8 @@ impl Writer {
     ) -> Result<T> {
         self.open()?;
         let (reply, answer) = oneshot::channel();
-        let call = Call {
-            work,
-            out: None,
-            reply,
-            about,
-        };
-        self.queue
-            .send(Order::Work(Box::new(call)))
-            .await
-            .map_err(|_| self.gone())?;
+        let call = Call { work, out: None, reply, about };
+        self.queue.send(Order::Work(Box::new(call))).await.map_err(|_| self.gone())?;
         answer.await.map_err(|_| self.gone())?
     }
 
@@ -195,6 +174,7 @@ impl Writer {
 struct Thread {
     conn: Connection,
     files: Option<Files>,
+    copier: Option<Checkpointer>,
     shared: Arc<Shared>,
 }
 
@@ -221,7 +201,11 @@ impl Thread {
             }
             self.together(&mut batch);
         }
-        let end = self.finish();
+        // When the store was only dropped, the log stays for the next start, as after a crash.
+        let end = match &closing {
+            Some(_) => self.finish(),
+            None => Ok(()),
+        };
         queue.close();
         while let Ok(order) = queue.try_recv() {
             match order {
@@ -315,82 +299,18 @@ impl Thread {
         run().map(|_| ()).map_err(|e| classify(&e))
     }
 
-    /// Copies the write-ahead log into the database when it has grown long. Done here and not by SQLite's own
-    /// automatic, which hides a failed sync.
+    /// Has the write-ahead log copied into the database when it has grown long.
     fn checkpoint(&self) -> Result<()> {
-        if self.files.is_none() {
-            return Ok(());
-        }
-        let (log, copied) = self.wal("PRAGMA wal_checkpoint(NOOP)")?;
-        if log - copied > WAL_PAGES_MAX {
-            self.wal("PRAGMA wal_checkpoint(PASSIVE)")?;
-        }
-        Ok(())
+        self.copier.as_ref().map_or(Ok(()), |c| c.look(&self.conn))
     }
 
-    /// Pages in the log and pages of it that are in the database.
-    fn wal(&self, pragma: &str) -> Result<(i64, i64)> {
-        let run = || {
-            self.conn
-                .prepare_cached(pragma)?
-                .query_row([], |r| Ok((r.get(1)?, r.get(2)?)))
-        };
-        run().map_err(|e| classify(&e))
-    }
-
-    fn finish(&self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         if let Some(e) = self.shared.failure.get() {
             return Err(e.clone());
         }
         self.shared.closed.store(true, Ordering::Release);
-        if self.files.is_none() {
-            return Ok(());
-        }
-        self.wal("PRAGMA wal_checkpoint(TRUNCATE)").map(|_| ())
+        self.copier.map_or(Ok(()), |c| c.finish(&self.conn))
     }
-}
-
-/// The identity of the files that SQLite has open, to notice when somebody deletes or replaces them.
-struct Files {
-    database: (PathBuf, Identity),
-    log: (PathBuf, Option<Identity>),
-}
-
-type Identity = (u64, u64);
-
-impl Files {
-    fn open(path: PathBuf) -> Result<Files> {
-        let identity = identity(&path).ok_or_else(|| StoreError::Missing {
-            path: path.display().to_string(),
-        })?;
-        let mut log = path.clone().into_os_string();
-        log.push("-wal");
-        Ok(Files {
-            database: (path, identity),
-            log: (PathBuf::from(log), None),
-        })
-    }
-
-    /// After a commit and before anybody is told: what was written is still what the paths name.
-    fn check(&mut self) -> Result<()> {
-        let replaced = |path: &Path| StoreError::Replaced {
-            path: path.display().to_string(),
-        };
-        if identity(&self.database.0) != Some(self.database.1) {
-            return Err(replaced(&self.database.0));
-        }
-        // The log is made by the first commit and stays while the database is open.
-        let now = identity(&self.log.0);
-        if self.log.1.is_some() && now != self.log.1 {
-            return Err(replaced(&self.log.0));
-        }
-        self.log.1 = now;
-        Ok(())
-    }
-}
-
-fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// Keeps what was written and answers `t`.
@@ -405,8 +325,7 @@ mod tests {
 
     fn writer() -> Writer {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)")
-            .unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)").unwrap();
         Writer::start(conn, None, 64).unwrap()
     }
 
@@ -419,11 +338,7 @@ mod tests {
     }
 
     async fn count(writer: &Writer) -> Result<i64> {
-        writer
-            .write(About::default(), |c| {
-                keep(c.query_row("SELECT COUNT(*) FROM t", [], |r| r.get(0))?)
-            })
-            .await
+        writer.write(About::default(), |c| keep(c.query_row("SELECT COUNT(*) FROM t", [], |r| r.get(0))?)).await
     }
 
     fn broken(code: i32) -> Fault {
@@ -437,13 +352,7 @@ mod tests {
         let twice = [1, 2, 1, 3].map(|n| insert(&writer, n));
         let [a, b, c, d] = twice;
         let (a, b, c, d) = tokio::join!(a, b, c, d);
-        assert!(matches!(
-            (&a, &c),
-            (
-                Err(StoreError::Database { .. }),
-                Err(StoreError::Database { .. })
-            )
-        ));
+        assert!(matches!((&a, &c), (Err(StoreError::Database { .. }), Err(StoreError::Database { .. }))));
         assert_eq!((b, d), (Ok(()), Ok(())));
         assert_eq!(count(&writer).await, Ok(3));
     }
@@ -469,11 +378,7 @@ mod tests {
     #[tokio::test]
     async fn full_disk_concerns_only_what_does_not_fit() {
         let writer = writer();
-        let too_big = || {
-            writer.write(About::default(), |_| -> Tx<Step<()>> {
-                Err(broken(ffi::SQLITE_FULL))
-            })
-        };
+        let too_big = || writer.write(About::default(), |_| -> Tx<Step<()>> { Err(broken(ffi::SQLITE_FULL)) });
         let (a, full, b) = tokio::join!(insert(&writer, 1), too_big(), insert(&writer, 2));
         assert_eq!((a, b), (Ok(()), Ok(())));
         assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
@@ -485,15 +390,9 @@ mod tests {
     fn errors_are_told_apart() {
         let of = |code| classify(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         assert!(matches!(of(ffi::SQLITE_FULL), StoreError::Full { .. }));
-        assert!(matches!(
-            of(ffi::SQLITE_IOERR_SHMSIZE),
-            StoreError::Full { .. }
-        ));
+        assert!(matches!(of(ffi::SQLITE_IOERR_SHMSIZE), StoreError::Full { .. }));
         assert!(matches!(of(ffi::SQLITE_IOERR_WRITE), StoreError::Io { .. }));
-        assert!(matches!(
-            of(ffi::SQLITE_CORRUPT),
-            StoreError::Damaged { .. }
-        ));
+        assert!(matches!(of(ffi::SQLITE_CORRUPT), StoreError::Damaged { .. }));
         assert!(matches!(of(ffi::SQLITE_BUSY), StoreError::Database { .. }));
     }
 }
