@@ -70,7 +70,7 @@ async fn serve(app: &App, args: &StartArgs, config: Config) -> Outcome {
     let begun = std::time::Instant::now();
     let options = settings::serve_options(&config, args.insecure_no_auth)?;
     let live = open(app, args, config).await?;
-    let backend: Arc<dyn maos_server::backend::Backend> = unimplemented!();
+    let backend = Arc::new(maos_server::wire::Wire::new(live.runtime.clone(), &dashboard_address(&options)));
     let door: Arc<dyn ConfigDoor> = Arc::clone(&live.config) as Arc<dyn ConfigDoor>;
     let handle = match maos_server::serve(options, backend, door, logging::recent()).await {
         Ok(handle) => handle,
@@ -118,6 +118,11 @@ async fn open(app: &App, args: &StartArgs, config: Config) -> Result<Live, CliEr
     };
     let config = Arc::new(FileConfig::new(config, Arc::new(load), Arc::new(apply)));
     Ok(Live { runtime, local, config })
+}
+
+/// Where the dashboard's pages will be, for the links of tasks.
+fn dashboard_address(options: &maos_server::ServeOptions) -> String {
+    format!("http://localhost:{}", options.dashboard_port)
 }
 
 fn run_file(args: &StartArgs, handle: &ServerHandle) -> Result<RunFile, CliError> {
