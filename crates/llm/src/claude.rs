@@ -147,7 +147,9 @@ impl Model for Claude {
     fn describe(&self) -> Description {
         Description {
             provider: Provider::Claude.as_str(),
-            models: vec![self.default_model.clone()],
+            models: std::iter::once(self.default_model.clone())
+                .chain(self.table.active(Provider::Claude, i64::MAX).into_iter().filter(|m| *m != self.default_model))
+                .collect(),
             base_url: Some(self.base.as_str().trim_end_matches('/').to_owned()),
             key_name: Some(self.who.key_name.to_string()),
             proxy: proxy_for(&self.base),

@@ -6,14 +6,17 @@ mod error;
 mod request;
 mod stream;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use maos_engine::message::{CallError, FailureClass, Request};
 use reqwest::{
     Method, Url,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -61,6 +64,9 @@ struct Target {
     chat_url: Url,
     models_url: Url,
     headers: HeaderMap,
+    /// Connections may be used again. llama.cpp closes its connection after each stream while its headers promise to keep it, so a
+    /// second call would be lost, and count as perhaps paid. Not assumed until a first answer shows another server.
+    keeps: AtomicBool,
     /// `max_completion_tokens`: OpenAI itself wants it, others know only `max_tokens`.
     completion_tokens: bool,
 }
@@ -86,6 +92,7 @@ impl Target {
         let host = base.host_str().unwrap_or_default();
         Ok(Self {
             said_url: said_url.to_owned(),
+            keeps: AtomicBool::new(false),
             completion_tokens: host == "api.openai.com" || host.ends_with(".openai.azure.com"),
             who: Who {
                 provider: provider.as_str(),
@@ -98,6 +105,21 @@ impl Target {
             base,
             headers,
         })
+    }
+
+    /// The headers of the next request.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if !self.keeps.load(Ordering::Relaxed) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers
+    }
+
+    /// Learns from an answer whether its server keeps connections.
+    fn learn(&self, answer: &Incoming) {
+        let breaks = answer.header("server").is_some_and(|s| s.to_ascii_lowercase().contains("llama.cpp"));
+        self.keeps.store(!breaks, Ordering::Relaxed);
     }
 
     fn is(&self, said_url: &str, key: Option<&SecretString>) -> bool {
@@ -212,11 +234,12 @@ impl Model for OpenAi {
         let body = request::body(request, dialect)
             .map_err(|e| who.error(FailureClass::BadRequest, &format!("the request cannot be written as JSON: {e}")))?;
         let bytes = body.len();
-        let mut headers = target.headers.clone();
+        let mut headers = target.headers();
         // Compression would only hold the pieces back.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let url = target.chat_url.clone();
         let mut answer = self.http.send(who, Method::POST, url, headers, Some(Bytes::from(body))).await?;
+        target.learn(&answer);
         if !answer.status.is_success() {
             return Err(self.failed(who, answer).await);
         }
@@ -254,7 +277,7 @@ impl Model for OpenAi {
     async fn check(&self) -> Result<Checked, CallError> {
         let target = self.target().await?;
         let url = target.models_url.clone();
-        let mut answer = self.http.send(&target.who, Method::GET, url, target.headers.clone(), None).await?;
+        let mut answer = self.http.send(&target.who, Method::GET, url, target.headers(), None).await?;
         if !answer.status.is_success() {
             return Err(CallError { possibly_billed: false, ..self.failed(&target.who, answer).await });
         }

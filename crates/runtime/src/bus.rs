@@ -1,6 +1,7 @@
 //! The in-process bus: hints that something was committed, and live text. Never truth: losing every hint only makes things slower.
 use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
-use maos_llm::{Part, PartSink};
+pub use maos_llm::Part;
+use maos_llm::PartSink;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;

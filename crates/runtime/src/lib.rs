@@ -22,7 +22,7 @@ pub use bus::{Hint, Live};
 pub use error::{Result, RuntimeError};
 pub use options::Options;
 pub use status::{AgentView, ModelView, NodeStatus, Readiness};
-pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
+pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
 
 use maos_engine::pool::Pool;
 use maos_llm::Models;
@@ -129,6 +129,11 @@ impl Runtime {
     /// The store's documents, for what lives beside tasks (idempotency keys of other requests, later templates and batches).
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.node.store)
+    }
+
+    /// The node is being stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.node.draining.load(Ordering::Relaxed)
     }
 
     /// Ends when the node begins to stop.

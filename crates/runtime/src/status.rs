@@ -40,8 +40,8 @@ pub struct ModelView {
     pub note: Option<String>,
     /// Where requests go.
     pub base_url: Option<String>,
-    /// Its price is known.
-    pub priced: bool,
+    /// What it costs; `None` if nobody knows.
+    pub price: Option<maos_llm::Price>,
     /// Since when it is retired, in words.
     pub retired: Option<String>,
     /// What replaces it.
@@ -154,7 +154,7 @@ impl Runtime {
                 model: chosen.name.to_string(),
                 note: about.note,
                 base_url: about.base_url,
-                priced: models.price(chosen.provider, &chosen.name, now_ms).is_some(),
+                price: models.price(chosen.provider, &chosen.name, now_ms),
                 replacement: retired.as_ref().and_then(|r| r.replacement.clone()),
                 retired: retired.map(|r| r.on.to_string()),
             }

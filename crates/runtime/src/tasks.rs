@@ -9,12 +9,12 @@ use crate::worker::{Msg, Worker, row, stored};
 use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::TextRef;
-use maos_engine::ids::{AgentType, Place, StepId, TaskId};
+use maos_engine::ids::{AgentType, EffectId, Place, StepId, TaskId};
 use maos_engine::input::{Command, Input, Update};
 use maos_engine::money::Money;
 use maos_engine::pool::Want;
 use maos_engine::spec::{CONTEXT_BYTES_MAX, DEPENDS_ON_MAX, DESCRIPTION_BYTES_MAX, TaskSpec};
-use maos_engine::status::{Priority, Status, StepStatus, TaskType};
+use maos_engine::status::{Priority, Status, TaskType};
 use maos_engine::summary::Summary;
 use maos_engine::task::Task;
 use maos_engine::{Time, plan};
@@ -89,6 +89,17 @@ pub struct Outcome {
     pub text: Option<String>,
     /// Outputs of the steps completed so far, in order of the plan.
     pub partial: Vec<StepOutput>,
+}
+
+/// The text of one model call.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The call.
+    pub effect: EffectId,
+    /// What was written.
+    pub text: String,
+    /// It is committed; otherwise it is what has come so far.
+    pub complete: bool,
 }
 
 /// A row of a list.
@@ -294,8 +305,8 @@ impl Runtime {
         Ok(Outcome { task, text, partial })
     }
 
-    /// What agents have said, place by place in order of the plan: the committed replies and the text of calls in flight.
-    pub async fn output(&self, id: &str) -> Result<Vec<(Place, String)>> {
+    /// What models have written, call by call in order of the plan: committed replies, and the text of calls in flight.
+    pub async fn output(&self, id: &str) -> Result<Vec<Piece>> {
         let task = self.view(id).await?;
         let mut bodies = Bodies::default();
         bodies.load(&*self.node.store, task.live_bodies()).await?;
@@ -303,20 +314,14 @@ impl Runtime {
         let mut out = vec![];
         for place in places {
             let Some(run) = task.runs.get(&place) else { continue };
-            let mut text = String::new();
-            for turn in &run.turns {
-                if let Some(reply) = turn.paid.as_ref().and_then(|p| bodies.reply(&p.reply)) {
-                    text.push_str(&reply.text());
-                    text.push('\n');
+            for (turn, number) in run.turns.iter().zip(1..) {
+                let (text, complete) = match &turn.paid {
+                    Some(paid) => (bodies.reply(&paid.reply).map(|r| r.text()), true),
+                    None => (self.node.bus.text(&task.id, &place), false),
+                };
+                if let Some(text) = text.filter(|t| !t.is_empty()) {
+                    out.push(Piece { effect: EffectId::model(place.clone(), number), text, complete });
                 }
-            }
-            if run.status == StepStatus::Running
-                && let Some(live) = self.node.bus.text(&task.id, &place)
-            {
-                text.push_str(&live);
-            }
-            if !text.trim().is_empty() {
-                out.push((place, text));
             }
         }
         Ok(out)

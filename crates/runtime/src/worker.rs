@@ -134,15 +134,17 @@ impl Worker {
 
     /// Runs until the task has ended, waits for others, is taken away, or the node stops.
     pub(crate) async fn run(mut self, first: Option<Input>) {
-        let id = self.id.clone();
         if let Err(error) = self.turn_over(first).await {
-            self.node.worker_failed(&id, &self.lease, &error);
+            self.node.worker_failed(&self.id, &self.lease, &error);
         }
         for handle in self.running.values() {
             handle.abort();
         }
         self.leave_seats();
-        self.node.worker_ended(&id);
+        let (node, id) = (Arc::clone(&self.node), self.id.clone());
+        // The mailbox closes first: from here on messages find nobody, and the inbox makes the task due again.
+        drop(self);
+        node.worker_ended(&id);
     }
 
     async fn turn_over(&mut self, first: Option<Input>) -> Result<()> {

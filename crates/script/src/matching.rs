@@ -12,6 +12,7 @@ pub(crate) struct Matcher {
     pub(crate) prompt: Option<Regex>,
     pub(crate) prompt_contains: Option<String>,
     pub(crate) transcript_contains: Option<String>,
+    pub(crate) step: Option<Glob>,
     pub(crate) has_tool: Option<String>,
     pub(crate) last_is_tool_result: Option<Named>,
     pub(crate) last_is_error: Option<bool>,
@@ -85,16 +86,27 @@ pub(crate) fn last_result(request: &Request) -> Option<LastResult<'_>> {
     Some(LastResult { tool: tool.unwrap_or(""), is_error })
 }
 
-/// The id of the step a prompt speaks of: the word after the first "step " that could be one (`[a-z][a-z0-9_]*`, at most 32 characters).
+/// How MAOS begins the part of a prompt that is about the step; its id stands in brackets at the end of the line.
+const STEP_HEADING: &str = "# Your step: ";
+
+/// The id of the step a prompt is about: the one in the last such heading; without one, the word after the first "step " that could be an id.
 pub(crate) fn step_marker(prompt: &str) -> Option<&str> {
+    if let Some(at) = prompt.rfind(STEP_HEADING) {
+        let line = prompt[at..].lines().next().unwrap_or("");
+        return line.strip_suffix(')').and_then(|line| line.rsplit_once('(')).map(|(_, id)| id).filter(|id| id_bytes(id) == id.len());
+    }
     prompt.match_indices("tep ").filter(|(at, _)| prompt[..*at].ends_with(['s', 'S'])).find_map(|(at, word)| {
         let rest = &prompt[at + word.len()..];
-        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')).unwrap_or(rest.len());
-        let id = &rest[..end];
+        let id = &rest[..id_bytes(rest)];
         // A word without a digit ("step by step") is prose, not an id.
         let is_id = id.starts_with(|c: char| c.is_ascii_lowercase()) && id.len() <= 32 && id.contains(|c: char| c.is_ascii_digit());
         is_id.then_some(id)
     })
+}
+
+/// How many bytes at the beginning could be an id (`[a-z0-9_]`).
+fn id_bytes(text: &str) -> usize {
+    text.bytes().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_').count()
 }
 
 fn block_contains(block: &Block, needle: &str) -> bool {
@@ -136,6 +148,7 @@ impl Matcher {
                 .iter()
                 .all(|(name, glob)| seen.headers.iter().any(|(key, value)| key.eq_ignore_ascii_case(name) && glob.matches(value)))
             && self.prompt_contains.as_ref().is_none_or(|needle| seen.prompt.contains(needle.as_str()))
+            && self.step.as_ref().is_none_or(|glob| step_marker(seen.prompt).is_some_and(|step| glob.matches(step)))
             && self.prompt.as_ref().is_none_or(|regex| regex.is_match(seen.prompt))
             && self.system_contains.as_ref().is_none_or(|needle| request.system.contains(needle.as_str()))
             && self.transcript_contains.as_ref().is_none_or(|needle| transcript_contains(&request.messages, needle))
@@ -144,5 +157,20 @@ impl Matcher {
     /// The groups of the `prompt` expression.
     pub(crate) fn captures<'p>(&self, prompt: &'p str) -> Option<Captures<'p>> {
         self.prompt.as_ref().and_then(|regex| regex.captures(prompt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_markers() {
+        let given = "# Outputs of the steps you build on\n\n## A (s1)\nstep s1 is done\n\n# Your step: Join (all) of it (s3)\nstep s3 of 4";
+        assert_eq!(step_marker(given), Some("s3"));
+        assert_eq!(step_marker("do Step s7: look"), Some("s7"));
+        assert_eq!(step_marker("step by step, then step x_9."), Some("x_9"));
+        assert_eq!(step_marker("plan this"), None);
+        assert_eq!(step_marker("# Your step: odd"), None);
     }
 }

@@ -123,6 +123,8 @@ pub struct Planned {
     pub fault: Option<Fault>,
     /// More headers for the answer, good or bad.
     pub headers: Vec<(String, String)>,
+    /// On a wire, the seconds in the header `retry-after` are told as a date.
+    pub retry_as_date: bool,
     /// How the bytes are laid.
     pub wire: Wire,
     /// Where the key stands against its limits, if there are any.

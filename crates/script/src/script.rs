@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::matching::Matcher;
 use crate::ranges::Millis;
 use crate::reply::{CHUNK_BYTES_DEFAULT, Says, chunk_bytes};
-use crate::yaml::{FileYaml, MatchYaml, RateYaml, RuleYaml};
+use crate::yaml::{FileYaml, MatchYaml, RateYaml, RetryForm, RuleYaml};
 
 /// Most bytes of a script file.
 const SCRIPT_BYTES_MAX: usize = 8 << 20;
@@ -45,6 +45,8 @@ pub(crate) struct Rule {
     pub(crate) drip: Millis,
     pub(crate) fault: Option<Fault>,
     pub(crate) headers: Vec<(String, String)>,
+    /// On a wire, `retry-after` is told as a date.
+    pub(crate) retry_as_date: bool,
     pub(crate) times: Option<u64>,
 }
 
@@ -123,10 +125,19 @@ impl Rule {
         }
         let mut headers = defaults.headers.clone();
         headers.extend(yaml.headers);
+        let mut retry_as_date = false;
         let fault = match yaml.fault {
             None => None,
             Some(mut fault) => {
                 headers.append(&mut fault.headers);
+                if let Some(wait) = fault.retry_after {
+                    let (name, value) = match wait.form {
+                        RetryForm::Ms => ("retry-after-ms", wait.ms),
+                        RetryForm::Seconds | RetryForm::Date => ("retry-after", wait.ms.div_ceil(1_000)),
+                    };
+                    headers.insert(name.to_owned(), value.to_string());
+                    retry_as_date = wait.form == RetryForm::Date;
+                }
                 Some(fault.compile().map_err(|message| (line, message))?)
             }
         };
@@ -142,6 +153,7 @@ impl Rule {
             drip: yaml.drip.unwrap_or(defaults.drip),
             fault,
             headers: headers.into_iter().collect(),
+            retry_as_date,
             times: yaml.times,
         })
     }
@@ -162,6 +174,7 @@ fn compile_match(yaml: MatchYaml) -> Result<Matcher, (u64, String)> {
         prompt,
         prompt_contains: yaml.prompt_contains,
         transcript_contains: yaml.transcript_contains,
+        step: yaml.step,
         has_tool: yaml.has_tool,
         last_is_tool_result: yaml.last_is_tool_result,
         last_is_error: yaml.last_is_error,

@@ -2,6 +2,7 @@
 //! holds `{{…}}` cannot do anything. `{{{{` stands for two literal braces.
 use std::fmt::Write as _;
 
+use crate::matching::step_marker;
 use regex::Captures;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -11,8 +12,10 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 pub(crate) enum Var {
     /// `prompt`: the last user text.
     Prompt,
-    /// `prompt_head`: its first line, at most 80 characters.
+    /// `prompt_head`: its first line that is neither blank nor a heading, at most 80 characters.
     PromptHead,
+    /// `step`: the id of the step the prompt speaks of, or nothing.
+    Step,
     /// `system`: the system prompt.
     System,
     /// `model`: the model asked for.
@@ -29,13 +32,14 @@ pub(crate) enum Var {
     Match(usize),
 }
 
-const NAMES: &str = "prompt, prompt_head, system, model, last_tool_result, turn, n, call, match.0 to match.9";
+const NAMES: &str = "prompt, prompt_head, step, system, model, last_tool_result, turn, n, call, match.0 to match.9";
 
 impl Var {
     fn parse(name: &str) -> Result<Self, String> {
         Ok(match name {
             "prompt" => Self::Prompt,
             "prompt_head" => Self::PromptHead,
+            "step" => Self::Step,
             "system" => Self::System,
             "model" => Self::Model,
             "last_tool_result" => Self::LastToolResult,
@@ -121,6 +125,7 @@ impl Template {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Var(Var::Prompt) => out.push_str(vars.prompt),
                 Piece::Var(Var::PromptHead) => out.push_str(head(vars.prompt)),
+                Piece::Var(Var::Step) => out.push_str(step_marker(vars.prompt).unwrap_or("")),
                 Piece::Var(Var::System) => out.push_str(vars.system),
                 Piece::Var(Var::Model) => out.push_str(vars.model),
                 Piece::Var(Var::LastToolResult) => out.push_str(vars.last_tool_result),
@@ -148,9 +153,9 @@ fn push_number(out: &mut String, n: u64) {
     write!(out, "{n}").expect("writing to a string cannot fail");
 }
 
-/// The first line, at most 80 characters.
+/// The first line that is neither blank nor a heading (`# …`), at most 80 characters.
 pub(crate) fn head(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or("");
+    let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or("");
     line.char_indices().nth(80).map_or(line, |(end, _)| &line[..end])
 }
 
@@ -286,7 +291,8 @@ mod tests {
     #[test]
     fn all_variables() {
         assert_eq!(render("{{ turn }}/{{n}}/{{call}}/{{model}}/{{system}}/{{last_tool_result}}/{{match.1}}|", "p"), "2/3/9/m/sys/42/|");
-        assert_eq!(render("{{prompt_head}}", "first\nsecond"), "first");
+        assert_eq!(render("{{prompt_head}}", "# The task\n\nfirst\nsecond"), "first");
+        assert_eq!(render("{{step}}", "# Your step: Look (s3)\nx"), "s3");
         assert_eq!(render("{{{{prompt}}", "p"), "{{prompt}}");
     }
 

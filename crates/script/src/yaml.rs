@@ -89,6 +89,7 @@ pub(crate) struct MatchYaml {
     pub(crate) prompt: Option<Spanned<String>>,
     pub(crate) prompt_contains: Option<String>,
     pub(crate) transcript_contains: Option<String>,
+    pub(crate) step: Option<Glob>,
     pub(crate) has_tool: Option<String>,
     pub(crate) last_is_tool_result: Option<Named>,
     pub(crate) last_is_error: Option<bool>,
@@ -272,6 +273,28 @@ pub(crate) struct ErrorYaml {
     pub(crate) message: Option<String>,
 }
 
+/// In which form the wait after a refusal is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RetryForm {
+    /// `retry-after: 2`
+    #[default]
+    Seconds,
+    /// `retry-after: Sun, 22 Nov 2026 10:11:31 GMT`
+    Date,
+    /// `retry-after-ms: 1500`
+    Ms,
+}
+
+/// The wait after a refusal.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryYaml {
+    pub(crate) ms: u64,
+    #[serde(default, rename = "as")]
+    pub(crate) form: RetryForm,
+}
+
 /// How a call fails: exactly one of these.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -280,6 +303,7 @@ pub(crate) struct FaultYaml {
     pub(crate) error: Option<ErrorYaml>,
     pub(crate) body: Option<String>,
     pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) retry_after: Option<RetryYaml>,
     pub(crate) no_header: bool,
     pub(crate) reset: bool,
     pub(crate) reset_after_bytes: Option<u64>,

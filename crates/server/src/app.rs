@@ -50,11 +50,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(
-        backend: Arc<dyn Backend>,
-        config: Arc<dyn ConfigDoor>,
-        logs: LogBuffer,
-    ) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, config: Arc<dyn ConfigDoor>, logs: LogBuffer) -> Self {
         Self {
             backend,
             config,
@@ -73,10 +69,7 @@ impl App {
 
     /// Room for one more stream.
     pub(crate) fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
-        self.streams
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| too_many())
+        self.streams.clone().try_acquire_owned().map_err(|_| too_many())
     }
 
     /// The task with the addresses of its pages.

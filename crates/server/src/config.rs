@@ -29,10 +29,7 @@ impl ConfigDoor for FixedConfig {
     async fn set(&self, key: &str, _value: Value, _revision: &str) -> Reply<ConfigEntry> {
         let known = self.0.entries.iter().any(|e| e.key == key);
         Err(Box::new(if known {
-            maos_api::Problem::new(
-                maos_api::ProblemCode::Forbidden,
-                format!("'{key}' cannot be set over HTTP on this server."),
-            )
+            maos_api::Problem::new(maos_api::ProblemCode::Forbidden, format!("'{key}' cannot be set over HTTP on this server."))
         } else {
             unknown_key(key)
         }))
@@ -41,8 +38,5 @@ impl ConfigDoor for FixedConfig {
 
 /// `config-key-not-found`.
 pub fn unknown_key(key: &str) -> maos_api::Problem {
-    maos_api::Problem::new(
-        maos_api::ProblemCode::ConfigKeyNotFound,
-        format!("There is no configuration key '{key}'."),
-    )
+    maos_api::Problem::new(maos_api::ProblemCode::ConfigKeyNotFound, format!("There is no configuration key '{key}'."))
 }

@@ -34,17 +34,9 @@ pub(crate) async fn view(State(app): State<Arc<App>>, _: Params<NoQuery>) -> Ans
 #[utoipa::path(get, path = "/api/config/{key}", operation_id = "get_config_key", tag = "config", summary = "One configuration key",
     params(("key" = String, Path, description = "Such as `system.max_agents`.")),
     responses((status = 200, description = "The key.", body = ConfigEntry, headers(("ETag" = String, description = "For If-Match.")))))]
-pub(crate) async fn get(
-    State(app): State<Arc<App>>,
-    Id(key): Id,
-    _: Params<NoQuery>,
-) -> Answer<Response> {
+pub(crate) async fn get(State(app): State<Arc<App>>, Id(key): Id, _: Params<NoQuery>) -> Answer<Response> {
     let view = app.config.view().await?;
-    let entry = view
-        .entries
-        .into_iter()
-        .find(|e| e.key == key)
-        .ok_or_else(|| unknown_key(&key))?;
+    let entry = view.entries.into_iter().find(|e| e.key == key).ok_or_else(|| unknown_key(&key))?;
     Ok(tagged(&view.revision, entry))
 }
 

@@ -9,9 +9,7 @@ use maos_api::{Event, EventType, List, Problem, ProblemCode};
 use serde_json::Value;
 use std::sync::OnceLock;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{
-    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
-};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
@@ -42,14 +40,8 @@ struct Keys;
 impl Modify for Keys {
     fn modify(&self, doc: &mut OpenApi) {
         let components = doc.components.get_or_insert_default();
-        components.add_security_scheme(
-            "bearer",
-            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
-        );
-        components.add_security_scheme(
-            "api_key",
-            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))),
-        );
+        components.add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))));
     }
 }
 
@@ -70,15 +62,7 @@ pub fn openapi() -> OpenApi {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [
-        &mut item.get,
-        &mut item.post,
-        &mut item.put,
-        &mut item.patch,
-        &mut item.delete,
-    ]
-    .into_iter()
-    .filter_map(Option::as_mut)
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().filter_map(Option::as_mut)
 }
 
 /// What every operation has: its error answers and how a key is given.
@@ -99,21 +83,13 @@ fn finish(path: &str, operation: &mut Operation) {
         || path.ends_with("/retry")
     {
         errors.extend([
-            (
-                "409",
-                "The state it is in does not allow this, or the same request is being worked on.",
-            ),
+            ("409", "The state it is in does not allow this, or the same request is being worked on."),
             ("413", "The body is larger than 1 MiB."),
             ("415", "The body is not declared as JSON."),
             ("507", "The disk is full."),
         ]);
     }
-    if operation
-        .parameters
-        .iter()
-        .flatten()
-        .any(|p| matches!(p, RefOr::T(p) if p.name == "If-Match"))
-    {
+    if operation.parameters.iter().flatten().any(|p| matches!(p, RefOr::T(p) if p.name == "If-Match")) {
         errors.push(("412", "It was changed in the meantime."));
     }
     if path.starts_with("/api/config/") && operation.request_body.is_some() {
@@ -132,23 +108,11 @@ fn finish(path: &str, operation: &mut Operation) {
             SecurityRequirement::new("api_key", none),
         ]);
     }
-    errors.extend([
-        ("500", "A fault in MAOS; the log has the details."),
-        ("503", "The server is starting or stopping."),
-    ]);
+    errors.extend([("500", "A fault in MAOS; the log has the details."), ("503", "The server is starting or stopping.")]);
     for (status, description) in errors {
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .build();
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content("application/problem+json", content)
-            .build();
-        operation
-            .responses
-            .responses
-            .entry(status.to_owned())
-            .or_insert_with(|| response.into());
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
     }
 }
 
@@ -169,8 +133,7 @@ pub(crate) async fn openapi_json(_: Params<NoQuery>) -> Json<&'static Value> {
 #[utoipa::path(get, path = "/api/openapi.yaml", operation_id = "get_openapi_yaml", tag = "system", summary = "This document as YAML",
     responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/yaml", body = String)))]
 pub(crate) async fn openapi_yaml(_: Params<NoQuery>) -> Answer<Response> {
-    let text = serde_saphyr::to_string(openapi_value())
-        .map_err(|e| Fault::new(ProblemCode::Internal, format!("YAML: {e}")))?;
+    let text = serde_saphyr::to_string(openapi_value()).map_err(|e| Fault::new(ProblemCode::Internal, format!("YAML: {e}")))?;
     Ok(([(header::CONTENT_TYPE, "application/yaml")], text).into_response())
 }
 
@@ -178,23 +141,14 @@ pub(crate) async fn openapi_yaml(_: Params<NoQuery>) -> Answer<Response> {
 #[utoipa::path(get, path = "/api/problems", operation_id = "list_problems", tag = "system", summary = "Every problem this API can answer with",
     responses((status = 200, description = "The catalogue.", body = List<ProblemInfo>)))]
 pub(crate) async fn problems(_: Params<NoQuery>) -> Json<List<ProblemInfo>> {
-    Json(List::whole(
-        ProblemCode::ALL
-            .iter()
-            .map(|c| ProblemInfo::from(*c))
-            .collect(),
-    ))
+    Json(List::whole(ProblemCode::ALL.iter().map(|c| ProblemInfo::from(*c)).collect()))
 }
 
 /// `GET /api/problems/{slug}`
 #[utoipa::path(get, path = "/api/problems/{slug}", operation_id = "get_problem", tag = "system", summary = "One problem of the catalogue",
     params(("slug" = String, Path, description = "Such as `task-not-found`.")), responses((status = 200, description = "The problem.", body = ProblemInfo)))]
 pub(crate) async fn problem(Id(slug): Id, _: Params<NoQuery>) -> Answer<Json<ProblemInfo>> {
-    let code = ProblemCode::from_wire(&slug).ok_or_else(|| {
-        Fault::new(
-            ProblemCode::NotFound,
-            "There is no such problem; GET /api/problems lists them.",
-        )
-    })?;
+    let code = ProblemCode::from_wire(&slug)
+        .ok_or_else(|| Fault::new(ProblemCode::NotFound, "There is no such problem; GET /api/problems lists them."))?;
     Ok(Json(ProblemInfo::from(code)))
 }

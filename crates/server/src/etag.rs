@@ -10,12 +10,7 @@ fn tags(headers: &HeaderMap, name: header::HeaderName) -> Option<Vec<String>> {
     let mut out: Option<Vec<String>> = None;
     for value in headers.get_all(name) {
         let text = value.to_str().unwrap_or("");
-        let list = text.split(',').map(|t| {
-            t.trim()
-                .trim_start_matches("W/")
-                .trim_matches('"')
-                .to_owned()
-        });
+        let list = text.split(',').map(|t| t.trim().trim_start_matches("W/").trim_matches('"').to_owned());
         out.get_or_insert_default().extend(list);
     }
     out
@@ -34,40 +29,22 @@ pub(crate) fn task_revision(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
     match tags.as_slice() {
         [star] if star == "*" => Ok(None),
         [tag] => {
-            let number = tag
-                .strip_prefix('r')
-                .map(|t| t.split('.').next().unwrap_or(t));
+            let number = tag.strip_prefix('r').map(|t| t.split('.').next().unwrap_or(t));
             let revision = number.and_then(|n| n.parse().ok());
             revision.map(Some).ok_or_else(|| {
-                Fault::new(
-                    ProblemCode::PreconditionFailed,
-                    format!("If-Match \"{tag}\" is not an ETag of a task (\"r7\")."),
-                )
+                Fault::new(ProblemCode::PreconditionFailed, format!("If-Match \"{tag}\" is not an ETag of a task (\"r7\")."))
             })
         }
-        _ => Err(Problem::validation(vec![FieldError::parameter(
-            "If-Match",
-            "invalid",
-            "give one ETag",
-        )])
-        .into()),
+        _ => Err(Problem::validation(vec![FieldError::parameter("If-Match", "invalid", "give one ETag")]).into()),
     }
 }
 
 /// The revision that `If-Match` asks the configuration to have; required.
 pub(crate) fn config_revision(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     match tags(headers, header::IF_MATCH).as_deref() {
-        None => Err(Fault::new(
-            ProblemCode::PreconditionRequired,
-            "Send the ETag of GET /api/config in If-Match.",
-        )),
+        None => Err(Fault::new(ProblemCode::PreconditionRequired, "Send the ETag of GET /api/config in If-Match.")),
         Some([star]) if star == "*" => Ok(None),
         Some([tag]) => Ok(Some(tag.clone())),
-        Some(_) => Err(Problem::validation(vec![FieldError::parameter(
-            "If-Match",
-            "invalid",
-            "give one ETag",
-        )])
-        .into()),
+        Some(_) => Err(Problem::validation(vec![FieldError::parameter("If-Match", "invalid", "give one ETag")]).into()),
     }
 }

@@ -30,22 +30,14 @@ pub(crate) struct Frame {
 impl Frame {
     pub(crate) fn new(event: Event, durable: bool) -> Self {
         let text = encode(&event, durable);
-        Self {
-            event,
-            durable,
-            text,
-        }
+        Self { event, durable, text }
     }
 }
 
 /// `id`, `event` and `data` lines of an event.
 pub(crate) fn encode(event: &Event, durable: bool) -> bytes::Bytes {
     let data = serde_json::to_string(event).expect("an event has string keys and finite numbers");
-    let id = if durable {
-        format!("id: {}\n", event.seq)
-    } else {
-        String::new()
-    };
+    let id = if durable { format!("id: {}\n", event.seq) } else { String::new() };
     format!("{id}event: {}\ndata: {data}\n\n", event.event_type).into()
 }
 
@@ -57,9 +49,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new() -> Self {
-        Self {
-            tx: broadcast::Sender::new(QUEUE_FRAMES_MAX),
-        }
+        Self { tx: broadcast::Sender::new(QUEUE_FRAMES_MAX) }
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Frame>> {
@@ -72,18 +62,13 @@ impl Hub {
         let mut cursor = None;
         loop {
             if let Err(problem) = self.pump(&*backend, &mut cursor).await {
-                tracing::warn!(
-                    detail = problem.detail,
-                    "the event feed cannot be read; trying again"
-                );
+                tracing::warn!(detail = problem.detail, "the event feed cannot be read; trying again");
             }
             // Wait for one reason to read again; live text passes through meanwhile.
             let reason = async {
                 loop {
                     match news.recv().await {
-                        Ok(News::Live(event)) => {
-                            drop(self.tx.send(Arc::new(Frame::new(*event, false))))
-                        }
+                        Ok(News::Live(event)) => drop(self.tx.send(Arc::new(Frame::new(*event, false)))),
                         Ok(News::Hint) | Err(RecvError::Lagged(_)) => return true,
                         Err(RecvError::Closed) => return false,
                     }
@@ -97,11 +82,7 @@ impl Hub {
     }
 
     /// Sends everything new.
-    async fn pump(
-        &self,
-        backend: &dyn Backend,
-        cursor: &mut Option<u64>,
-    ) -> Result<(), Box<Problem>> {
+    async fn pump(&self, backend: &dyn Backend, cursor: &mut Option<u64>) -> Result<(), Box<Problem>> {
         let mut after = match *cursor {
             Some(seq) => seq,
             None => backend.last_seq().await?,

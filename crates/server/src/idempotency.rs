@@ -71,9 +71,7 @@ pub(crate) struct Keys(Mutex<Kept>);
 impl Keys {
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         // A panic while holding the lock leaves the map usable: every change is one insert or remove.
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Takes a key for a request (`scope` names key, principal and path; `hash` the body), or says what is known of it.
@@ -82,21 +80,11 @@ impl Keys {
         kept.drop_old();
         match kept.entries.get(scope) {
             None => {
-                kept.entries.insert(
-                    scope.to_owned(),
-                    Entry {
-                        hash,
-                        answer: None,
-                        at: Instant::now(),
-                    },
-                );
+                kept.entries.insert(scope.to_owned(), Entry { hash, answer: None, at: Instant::now() });
                 Begun::Fresh
             }
             Some(e) if e.hash != hash => Begun::Reused,
-            Some(Entry {
-                answer: Some(stored),
-                ..
-            }) => Begun::Answered(stored.clone()),
+            Some(Entry { answer: Some(stored), .. }) => Begun::Answered(stored.clone()),
             Some(_) => Begun::InProgress,
         }
     }
@@ -165,27 +153,12 @@ async fn keyed(app: Arc<App>, request: Request, next: Next) -> Result<Response, 
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(next.run(request).await);
     };
-    let key = key
-        .to_str()
-        .ok()
-        .filter(|k| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&k.len()))
-        .ok_or_else(|| {
-            let detail =
-                format!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
-            Problem::validation(vec![FieldError::parameter(
-                "Idempotency-Key",
-                "invalid",
-                detail,
-            )])
-        })?;
-    let principal = request
-        .extensions()
-        .get::<Principal>()
-        .map_or_else(String::new, |p| p.0.clone());
-    let path = format!(
-        "{principal} {}",
-        request.uri().path_and_query().map_or("/", |p| p.as_str())
-    );
+    let key = key.to_str().ok().filter(|k| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&k.len())).ok_or_else(|| {
+        let detail = format!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
+        Problem::validation(vec![FieldError::parameter("Idempotency-Key", "invalid", detail)])
+    })?;
+    let principal = request.extensions().get::<Principal>().map_or_else(String::new, |p| p.0.clone());
+    let path = format!("{principal} {}", request.uri().path_and_query().map_or("/", |p| p.as_str()));
     let (scope, key) = (format!("{path} {key}"), key.to_owned());
     let (parts, body) = request.into_parts();
     let mut bare = Request::new(body);
@@ -195,29 +168,16 @@ async fn keyed(app: Arc<App>, request: Request, next: Next) -> Result<Response, 
     match app.keys.begin(&scope, hash) {
         Begun::Fresh => {}
         Begun::InProgress => {
-            return Err(Fault::new(
-                ProblemCode::IdempotencyInProgress,
-                "A request with this Idempotency-Key is being worked on.",
-            ));
+            return Err(Fault::new(ProblemCode::IdempotencyInProgress, "A request with this Idempotency-Key is being worked on."));
         }
         Begun::Reused => {
-            return Err(Fault::new(
-                ProblemCode::IdempotencyKeyReused,
-                "This Idempotency-Key was used for a different request.",
-            ));
+            return Err(Fault::new(ProblemCode::IdempotencyKeyReused, "This Idempotency-Key was used for a different request."));
         }
         Begun::Answered(stored) => return Ok(replay(stored)),
     }
-    let mut claim = Claim {
-        keys: app.keys.clone(),
-        scope: Some(scope),
-    };
+    let mut claim = Claim { keys: app.keys.clone(), scope: Some(scope) };
     let mut request = Request::from_parts(parts, Body::from(bytes));
-    request.extensions_mut().insert(IdempotencyKey {
-        key,
-        path,
-        body_hash: hash,
-    });
+    request.extensions_mut().insert(IdempotencyKey { key, path, body_hash: hash });
     let response = next.run(request).await;
     if !response.status().is_success() {
         return Ok(response);
@@ -226,11 +186,7 @@ async fn keyed(app: Arc<App>, request: Request, next: Next) -> Result<Response, 
     let body = axum::body::to_bytes(body, 2 * BODY_BYTES_MAX)
         .await
         .map_err(|e| Fault::new(ProblemCode::Internal, format!("answer not kept: {e}")))?;
-    let stored = Stored {
-        status: parts.status,
-        headers: parts.headers.clone(),
-        body: body.clone(),
-    };
+    let stored = Stored { status: parts.status, headers: parts.headers.clone(), body: body.clone() };
     if let Some(scope) = claim.scope.take() {
         claim.keys.finish(&scope, stored);
     }
@@ -241,9 +197,7 @@ fn replay(stored: Stored) -> Response {
     let mut response = Response::new(Body::from(stored.body));
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.headers;
-    response
-        .headers_mut()
-        .insert("idempotency-replayed", HeaderValue::from_static("true"));
+    response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     response
 }
 
@@ -252,11 +206,7 @@ mod tests {
     use super::*;
 
     fn stored(bytes: usize) -> Stored {
-        Stored {
-            status: StatusCode::CREATED,
-            headers: HeaderMap::new(),
-            body: vec![0; bytes].into(),
-        }
+        Stored { status: StatusCode::CREATED, headers: HeaderMap::new(), body: vec![0; bytes].into() }
     }
 
     #[test]
@@ -275,16 +225,10 @@ mod tests {
     fn memory_is_bounded() {
         let keys = Keys::default();
         for i in 0..40 {
-            assert!(matches!(
-                keys.begin(&format!("k{i}"), [0; 32]),
-                Begun::Fresh
-            ));
+            assert!(matches!(keys.begin(&format!("k{i}"), [0; 32]), Begun::Fresh));
             keys.finish(&format!("k{i}"), stored(1024 * 1024));
         }
-        assert!(
-            matches!(keys.begin("k0", [0; 32]), Begun::Fresh),
-            "the oldest was dropped"
-        );
+        assert!(matches!(keys.begin("k0", [0; 32]), Begun::Fresh), "the oldest was dropped");
         assert!(matches!(keys.begin("k39", [0; 32]), Begun::Answered(_)));
         assert!(keys.lock().bytes <= KEPT_BYTES_MAX);
     }

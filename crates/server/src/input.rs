@@ -17,10 +17,7 @@ impl<S: Send + Sync, Q: Query> FromRequestParts<S> for Params<Q> {
     type Rejection = Fault;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
         let pairs = AxumQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
-            Fault::new(
-                ProblemCode::UnknownParameter,
-                "The query string cannot be read; write name=value&name=value, percent-encoded.",
-            )
+            Fault::new(ProblemCode::UnknownParameter, "The query string cannot be read; write name=value&name=value, percent-encoded.")
         })?;
         Ok(Self(Q::from_pairs(&pairs.0)?))
     }
@@ -93,87 +90,48 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
             return Ok(Self);
         }
         if !declared {
-            return Err(Fault::new(
-                ProblemCode::UnsupportedMediaType,
-                "The body has no Content-Type.",
-            ));
+            return Err(Fault::new(ProblemCode::UnsupportedMediaType, "The body has no Content-Type."));
         }
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(Value::Object(map)) => match map.keys().next() {
                 None => Ok(Self),
-                Some(key) => Err(Problem::validation(vec![FieldError::field(
-                    pointer(key),
-                    "unknown",
-                    "no such field; this request takes none",
-                )])
-                .into()),
+                Some(key) => {
+                    Err(Problem::validation(vec![FieldError::field(pointer(key), "unknown", "no such field; this request takes none")])
+                        .into())
+                }
             },
-            Ok(_) => Err(Problem::validation(vec![FieldError::field(
-                "",
-                "invalid",
-                "expected an empty body or {}",
-            )])
-            .into()),
+            Ok(_) => Err(Problem::validation(vec![FieldError::field("", "invalid", "expected an empty body or {}")]).into()),
             Err(e) => Err(malformed(&e)),
         }
     }
 }
 
 fn json_content(headers: &HeaderMap) -> Result<(), Fault> {
-    let given = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("");
+    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let mut parts = given.split(';').map(str::trim);
-    let json = parts
-        .next()
-        .is_some_and(|t| t.eq_ignore_ascii_case("application/json"));
+    let json = parts.next().is_some_and(|t| t.eq_ignore_ascii_case("application/json"));
     let utf8 = parts.all(|p| {
         let p = p.to_ascii_lowercase();
-        p.is_empty()
-            || !p.starts_with("charset=")
-            || p.trim_start_matches("charset=").trim_matches('"') == "utf-8"
+        p.is_empty() || !p.starts_with("charset=") || p.trim_start_matches("charset=").trim_matches('"') == "utf-8"
     });
     if json && utf8 {
         return Ok(());
     }
-    let shown = if given.is_empty() {
-        "no Content-Type".to_owned()
-    } else {
-        format!("'{}'", given.chars().take(100).collect::<String>())
-    };
-    Err(Fault::new(
-        ProblemCode::UnsupportedMediaType,
-        format!("The body is declared as {shown}; it must be application/json (UTF-8)."),
-    ))
+    let shown = if given.is_empty() { "no Content-Type".to_owned() } else { format!("'{}'", given.chars().take(100).collect::<String>()) };
+    Err(Fault::new(ProblemCode::UnsupportedMediaType, format!("The body is declared as {shown}; it must be application/json (UTF-8).")))
 }
 
 /// The whole body, at most [`BODY_BYTES_MAX`].
 pub(crate) async fn read_body(request: Request) -> Result<bytes::Bytes, Fault> {
-    let too_large = || {
-        Fault::new(
-            ProblemCode::PayloadTooLarge,
-            format!("The body is larger than {} KiB.", BODY_BYTES_MAX / 1024),
-        )
-    };
-    let declared = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let too_large = || Fault::new(ProblemCode::PayloadTooLarge, format!("The body is larger than {} KiB.", BODY_BYTES_MAX / 1024));
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|n| n > BODY_BYTES_MAX) {
         return Err(too_large());
     }
-    axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
-        .await
-        .map_err(|e| {
-            let limit = std::error::Error::source(&e)
-                .is_some_and(|s| s.to_string().contains("length limit"));
-            if limit {
-                too_large()
-            } else {
-                Fault::new(ProblemCode::MalformedJson, "The body broke off.")
-            }
-        })
+    axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|e| {
+        let limit = std::error::Error::source(&e).is_some_and(|s| s.to_string().contains("length limit"));
+        if limit { too_large() } else { Fault::new(ProblemCode::MalformedJson, "The body broke off.") }
+    })
 }
 
 /// Reads a JSON body; every wrong field is named, not only the first.
@@ -186,12 +144,7 @@ pub(crate) fn parse<T: Body>(bytes: &[u8]) -> Result<T, Fault> {
     }
     let value: Value = serde_json::from_slice(bytes).map_err(|e| malformed(&e))?;
     let Value::Object(map) = value else {
-        return Err(Problem::validation(vec![FieldError::field(
-            "",
-            "invalid",
-            "expected a JSON object",
-        )])
-        .into());
+        return Err(Problem::validation(vec![FieldError::field("", "invalid", "expected a JSON object")]).into());
     };
     match serde_json::from_value::<T>(Value::Object(map.clone())) {
         Ok(body) => Ok(body),
@@ -200,10 +153,7 @@ pub(crate) fn parse<T: Body>(bytes: &[u8]) -> Result<T, Fault> {
 }
 
 fn malformed(e: &serde_json::Error) -> Fault {
-    Fault::new(
-        ProblemCode::MalformedJson,
-        format!("The body is not JSON: {e}."),
-    )
+    Fault::new(ProblemCode::MalformedJson, format!("The body is not JSON: {e}."))
 }
 
 /// Which fields are wrong: each is tried alone on top of the smallest valid body.
@@ -223,31 +173,21 @@ fn diagnose<T: Body>(map: &Map<String, Value>, whole: &serde_json::Error) -> Vec
             errors.push(FieldError::field(
                 pointer(key),
                 "unknown",
-                format!(
-                    "no such field; {}",
-                    text.split_once(", ").map_or("", |(_, allowed)| allowed)
-                ),
+                format!("no such field; {}", text.split_once(", ").map_or("", |(_, allowed)| allowed)),
             ));
             continue;
         }
         let inner = match value {
-            Value::Array(items) => items.iter().enumerate().find_map(|(i, v)| {
-                Some((i.to_string(), attempt(key, Value::Array(vec![v.clone()]))?))
-            }),
-            Value::Object(fields) => fields.iter().find_map(|(k, v)| {
-                Some((
-                    k.clone(),
-                    attempt(key, Value::Object(Map::from_iter([(k.clone(), v.clone())])))?,
-                ))
-            }),
+            Value::Array(items) => {
+                items.iter().enumerate().find_map(|(i, v)| Some((i.to_string(), attempt(key, Value::Array(vec![v.clone()]))?)))
+            }
+            Value::Object(fields) => {
+                fields.iter().find_map(|(k, v)| Some((k.clone(), attempt(key, Value::Object(Map::from_iter([(k.clone(), v.clone())])))?)))
+            }
             _ => None,
         };
         match inner {
-            Some((at, e)) => errors.push(FieldError::field(
-                format!("{}{}", pointer(key), pointer(&at)),
-                "invalid",
-                sentence(&e),
-            )),
+            Some((at, e)) => errors.push(FieldError::field(format!("{}{}", pointer(key), pointer(&at)), "invalid", sentence(&e))),
             None => errors.push(FieldError::field(pointer(key), "invalid", sentence(&e))),
         }
     }
@@ -299,18 +239,12 @@ mod tests {
 
     fn faults<T: Body + std::fmt::Debug>(text: &str) -> Vec<(String, String)> {
         let problem = parse::<T>(text.as_bytes()).unwrap_err().0;
-        problem
-            .errors
-            .into_iter()
-            .map(|e| (e.pointer.unwrap(), e.code))
-            .collect()
+        problem.errors.into_iter().map(|e| (e.pointer.unwrap(), e.code)).collect()
     }
 
     #[test]
     fn every_wrong_field_is_named() {
-        let got = faults::<TaskSubmit>(
-            r#"{"description": 5, "max_agents": -1, "nope": 1, "depends_on": ["a", 3], "labels": {"a/b": 1}}"#,
-        );
+        let got = faults::<TaskSubmit>(r#"{"description": 5, "max_agents": -1, "nope": 1, "depends_on": ["a", 3], "labels": {"a/b": 1}}"#);
         let want = [
             ("/depends_on/1", "invalid"),
             ("/description", "invalid"),
@@ -319,18 +253,9 @@ mod tests {
             ("/nope", "unknown"),
         ];
         assert_eq!(got, want.map(|(p, c)| (p.to_owned(), c.to_owned())));
-        assert_eq!(
-            faults::<TaskSubmit>("{}"),
-            [("/description".to_owned(), "required".to_owned())]
-        );
-        assert_eq!(
-            faults::<TaskSubmit>("[]"),
-            [(String::new(), "invalid".to_owned())]
-        );
-        assert_eq!(
-            faults::<TaskPatch>(r#"{"timeout": "x"}"#),
-            [("/timeout".to_owned(), "invalid".to_owned())]
-        );
+        assert_eq!(faults::<TaskSubmit>("{}"), [("/description".to_owned(), "required".to_owned())]);
+        assert_eq!(faults::<TaskSubmit>("[]"), [(String::new(), "invalid".to_owned())]);
+        assert_eq!(faults::<TaskPatch>(r#"{"timeout": "x"}"#), [("/timeout".to_owned(), "invalid".to_owned())]);
     }
 
     #[test]
@@ -338,28 +263,14 @@ mod tests {
         let patch: TaskPatch = parse(br#"{"timeout": null, "max_cost": "2.5"}"#).unwrap();
         assert_eq!((patch.timeout, patch.max_agents), (Some(None), None));
         assert_eq!(patch.max_cost.flatten().unwrap().to_string(), "2.500000");
-        assert_eq!(
-            parse::<TaskPatch>(b"{\"timeout\":\"1h\"}").unwrap().timeout,
-            Some(Some(3600))
-        );
+        assert_eq!(parse::<TaskPatch>(b"{\"timeout\":\"1h\"}").unwrap().timeout, Some(Some(3600)));
     }
 
     #[test]
     fn malformed_and_too_deep() {
         let deep = format!("{{\"description\":{}{}}}", "[".repeat(64), "]".repeat(64));
-        for text in [
-            "",
-            "{",
-            "{\"description\":\"x\"}x",
-            "nul",
-            &deep,
-            "\u{feff}{}",
-        ] {
-            assert_eq!(
-                parse::<TaskSubmit>(text.as_bytes()).unwrap_err().0.code,
-                ProblemCode::MalformedJson,
-                "{text}"
-            );
+        for text in ["", "{", "{\"description\":\"x\"}x", "nul", &deep, "\u{feff}{}"] {
+            assert_eq!(parse::<TaskSubmit>(text.as_bytes()).unwrap_err().0.code, ProblemCode::MalformedJson, "{text}");
         }
         let brackets_in_text = format!("{{\"description\":\"{}\\\"\"}}", "[".repeat(100));
         assert!(parse::<TaskSubmit>(brackets_in_text.as_bytes()).is_ok());

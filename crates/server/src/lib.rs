@@ -24,6 +24,7 @@ mod stream;
 mod tasks;
 mod validate;
 mod views;
+pub mod wire;
 
 pub use app::BuildInfo;
 pub use auth::AuthOptions;

@@ -49,10 +49,7 @@ impl fmt::Debug for LogBuffer {
 
 impl Default for LogBuffer {
     fn default() -> Self {
-        Self(Arc::new(Shared {
-            lines: Mutex::new(VecDeque::new()),
-            live: broadcast::Sender::new(QUEUE_FRAMES_MAX),
-        }))
+        Self(Arc::new(Shared { lines: Mutex::new(VecDeque::new()), live: broadcast::Sender::new(QUEUE_FRAMES_MAX) }))
     }
 }
 
@@ -69,37 +66,24 @@ impl LogBuffer {
         drop(self.0.live.send(entry));
     }
 
-    fn tail_and_follow(
-        &self,
-        query: &LogQuery,
-    ) -> (Vec<LogEntry>, broadcast::Receiver<Arc<LogEntry>>) {
+    fn tail_and_follow(&self, query: &LogQuery) -> (Vec<LogEntry>, broadcast::Receiver<Arc<LogEntry>>) {
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.0.live.subscribe();
         let tail = query.tail.unwrap_or(TAIL_DEFAULT) as usize;
-        let mut out: Vec<LogEntry> = lines
-            .iter()
-            .rev()
-            .filter(|e| fits(query, e))
-            .take(tail)
-            .map(|e| (**e).clone())
-            .collect();
+        let mut out: Vec<LogEntry> = lines.iter().rev().filter(|e| fits(query, e)).take(tail).map(|e| (**e).clone()).collect();
         out.reverse();
         (out, live)
     }
 }
 
 fn fits(query: &LogQuery, e: &LogEntry) -> bool {
-    let same =
-        |want: &Option<String>, have: Option<&str>| want.is_none() || want.as_deref() == have;
+    let same = |want: &Option<String>, have: Option<&str>| want.is_none() || want.as_deref() == have;
     query.level.is_none_or(|l| e.level >= l)
         && same(&query.component, Some(&e.component))
         && same(&query.task_id, e.task_id.as_deref())
         && same(&query.agent_id, e.agent_id.as_deref())
         && query.since.is_none_or(|t| e.time >= t)
-        && query
-            .q
-            .as_ref()
-            .is_none_or(|q| e.message.to_lowercase().contains(&q.to_lowercase()))
+        && query.q.as_ref().is_none_or(|q| e.message.to_lowercase().contains(&q.to_lowercase()))
 }
 
 #[derive(Default)]
@@ -114,8 +98,7 @@ impl Visit for Fields {
         while !value.is_char_boundary(end) {
             end -= 1;
         }
-        self.0
-            .insert(field.name().to_owned(), Value::from(&value[..end]));
+        self.0.insert(field.name().to_owned(), Value::from(&value[..end]));
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.0.insert(field.name().to_owned(), value.into());
@@ -139,12 +122,8 @@ impl<S: tracing::Subscriber> Layer<S> for LogBuffer {
             Some(Value::String(s)) => Some(s),
             other => other.map(|v| v.to_string()),
         };
-        let (message, task_id, agent_id, component) = (
-            take("message").unwrap_or_default(),
-            take("task_id"),
-            take("agent_id"),
-            take("component"),
-        );
+        let (message, task_id, agent_id, component) =
+            (take("message").unwrap_or_default(), take("task_id"), take("agent_id"), take("component"));
         let target = event.metadata().target();
         self.push(LogEntry {
             time: Time::from(jiff::Timestamp::now()),
@@ -154,14 +133,7 @@ impl<S: tracing::Subscriber> Layer<S> for LogBuffer {
                 tracing::Level::INFO => LogLevel::Info,
                 _ => LogLevel::Debug,
             },
-            component: component.unwrap_or_else(|| {
-                target
-                    .split("::")
-                    .next()
-                    .unwrap_or(target)
-                    .trim_start_matches("maos_")
-                    .to_owned()
-            }),
+            component: component.unwrap_or_else(|| target.split("::").next().unwrap_or(target).trim_start_matches("maos_").to_owned()),
             message,
             task_id,
             agent_id,
@@ -183,30 +155,14 @@ impl<S: tracing::Subscriber> Layer<S> for LogBuffer {
         ("follow" = Option<bool>, Query, description = "Answer with an event stream of `log.entry`: the last lines, then live ones."),
     ),
     responses((status = 200, description = "Lines, oldest first (or a stream of them).", content((List<LogEntry> = "application/json"), (Event = "text/event-stream")))))]
-pub(crate) async fn logs(
-    State(app): State<Arc<App>>,
-    Params(query): Params<LogQuery>,
-) -> Answer<Response> {
+pub(crate) async fn logs(State(app): State<Arc<App>>, Params(query): Params<LogQuery>) -> Answer<Response> {
     let (lines, live) = app.logs.tail_and_follow(&query);
     if !query.follow {
         return Ok(Json(List::whole(lines)).into_response());
     }
-    let queue = std::iter::once(preamble())
-        .chain(lines.iter().map(|e| encode(&as_event(e), false)))
-        .collect();
-    let reader = Follower {
-        stop: app.stop.clone(),
-        query,
-        live,
-        queue,
-        beat: heartbeat(),
-        done: false,
-        _permit: app.stream_permit()?,
-    };
-    Ok(response(futures_util::stream::unfold(
-        reader,
-        |mut r| async move { r.next().await.map(|bytes| (bytes, r)) },
-    )))
+    let queue = std::iter::once(preamble()).chain(lines.iter().map(|e| encode(&as_event(e), false))).collect();
+    let reader = Follower { stop: app.stop.clone(), query, live, queue, beat: heartbeat(), done: false, _permit: app.stream_permit()? };
+    Ok(response(futures_util::stream::unfold(reader, |mut r| async move { r.next().await.map(|bytes| (bytes, r)) })))
 }
 
 fn as_event(e: &LogEntry) -> Event {

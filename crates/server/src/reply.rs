@@ -32,19 +32,13 @@ impl From<Problem> for Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         if let Some(seconds) = retry_after(self.0.code) {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.0.code == ProblemCode::Unauthorized {
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"maos\""),
-            );
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"maos\""));
         }
         // The body is written by the guard, which knows the request.
         response.extensions_mut().insert(Pending(self.0));
@@ -55,13 +49,8 @@ impl IntoResponse for Fault {
 /// How long a client should wait, in seconds.
 fn retry_after(code: ProblemCode) -> Option<u64> {
     match code {
-        ProblemCode::IdempotencyInProgress | ProblemCode::NotReady | ProblemCode::RateLimited => {
-            Some(1)
-        }
-        ProblemCode::ShuttingDown
-        | ProblemCode::StorageFull
-        | ProblemCode::ProviderUnavailable
-        | ProblemCode::ProviderTimeout => Some(5),
+        ProblemCode::IdempotencyInProgress | ProblemCode::NotReady | ProblemCode::RateLimited => Some(1),
+        ProblemCode::ShuttingDown | ProblemCode::StorageFull | ProblemCode::ProviderUnavailable | ProblemCode::ProviderTimeout => Some(5),
         _ => None,
     }
 }
@@ -101,35 +90,20 @@ pub(crate) fn finish(response: Response, method: &str, path: &str, request_id: &
             out.headers_mut().append(name, value.clone());
         }
     }
-    out.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    out.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     out
 }
 
 /// For answers that axum itself made.
 fn from_status(status: StatusCode, method: &str, path: &str) -> Problem {
     match status {
-        StatusCode::NOT_FOUND => Problem::new(
-            ProblemCode::NotFound,
-            format!("There is nothing at {path}."),
-        ),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
-            ProblemCode::MethodNotAllowed,
-            format!("{path} does not take {method}."),
-        ),
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            ProblemCode::PayloadTooLarge,
-            "The body is larger than 1 MiB.",
-        ),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(
-            ProblemCode::UnsupportedMediaType,
-            "The body is not declared as application/json.",
-        ),
-        s if s.is_client_error() => {
-            Problem::new(ProblemCode::MalformedJson, "The request cannot be read.")
+        StatusCode::NOT_FOUND => Problem::new(ProblemCode::NotFound, format!("There is nothing at {path}.")),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(ProblemCode::MethodNotAllowed, format!("{path} does not take {method}.")),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ProblemCode::PayloadTooLarge, "The body is larger than 1 MiB."),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(ProblemCode::UnsupportedMediaType, "The body is not declared as application/json.")
         }
+        s if s.is_client_error() => Problem::new(ProblemCode::MalformedJson, "The request cannot be read."),
         s => Problem::new(ProblemCode::Internal, format!("unexpected answer {s}")),
     }
 }

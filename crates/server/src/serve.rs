@@ -55,17 +55,13 @@ impl Default for ServeOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Beyond loopback without a key.
-    #[error(
-        "listening on {host} lets every machine that can reach it run tasks, and no key is configured"
-    )]
+    #[error("listening on {host} lets every machine that can reach it run tasks, and no key is configured")]
     NoAuth {
         /// The address.
         host: String,
     },
     /// The host is not an address.
-    #[error(
-        "api.host '{host}' is not an address of this machine; use localhost, 127.0.0.1, ::1 or 0.0.0.0"
-    )]
+    #[error("api.host '{host}' is not an address of this machine; use localhost, 127.0.0.1, ::1 or 0.0.0.0")]
     BadHost {
         /// What was given.
         host: String,
@@ -94,10 +90,7 @@ impl ServeError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::NoAuth { .. } => {
-                "maos config set auth.api_keys SHA256_OF_A_KEY, or maos start --insecure-no-auth"
-                    .into()
-            }
+            Self::NoAuth { .. } => "maos config set auth.api_keys SHA256_OF_A_KEY, or maos start --insecure-no-auth".into(),
             Self::BadHost { .. } => "maos config set api.host localhost".into(),
             Self::PortInUse { key, port, .. } if *key == "api.port" => {
                 format!("maos start --api-port {}", port.saturating_add(1))
@@ -170,55 +163,26 @@ pub async fn serve(
     let mut app = App::new(backend, config, logs);
     app.auth = options.auth;
     app.build = options.build;
-    app.hosts = HostPolicy {
-        names: options
-            .allowed_hosts
-            .iter()
-            .map(|n| n.to_ascii_lowercase())
-            .collect(),
-        any_address: beyond,
-    };
+    app.hosts = HostPolicy { names: options.allowed_hosts.iter().map(|n| n.to_ascii_lowercase()).collect(), any_address: beyond };
     let (api_url, dashboard_url) = (url(&options.host, &api), url(&options.host, &dashboard));
     // Set once, here; links of tasks use it.
     let _ = app.dashboard_url.set(dashboard_url.clone());
     let app = Arc::new(app);
-    let (stop, closing, mut listeners) =
-        (app.stop.clone(), CancellationToken::new(), JoinSet::new());
+    let (stop, closing, mut listeners) = (app.stop.clone(), CancellationToken::new(), JoinSet::new());
     listeners.spawn(app.hub.clone().run(app.backend.clone(), closing.clone()));
     let routes = router(app);
-    let handle_addresses =
-        |l: &[TcpListener]| l.iter().filter_map(|l| l.local_addr().ok()).collect();
-    let (api_addresses, dashboard_addresses) =
-        (handle_addresses(&api), handle_addresses(&dashboard));
-    for (listener, face) in api
-        .into_iter()
-        .map(|l| (l, Face::Api))
-        .chain(dashboard.into_iter().map(|l| (l, Face::Dashboard)))
-    {
-        listeners.spawn(run(
-            listener,
-            routes.clone().layer(Extension(face)),
-            closing.clone(),
-        ));
+    let handle_addresses = |l: &[TcpListener]| l.iter().filter_map(|l| l.local_addr().ok()).collect();
+    let (api_addresses, dashboard_addresses) = (handle_addresses(&api), handle_addresses(&dashboard));
+    for (listener, face) in api.into_iter().map(|l| (l, Face::Api)).chain(dashboard.into_iter().map(|l| (l, Face::Dashboard))) {
+        listeners.spawn(run(listener, routes.clone().layer(Extension(face)), closing.clone()));
     }
-    Ok(ServerHandle {
-        api_addresses,
-        dashboard_addresses,
-        api_url,
-        dashboard_url,
-        stop,
-        closing,
-        listeners,
-    })
+    Ok(ServerHandle { api_addresses, dashboard_addresses, api_url, dashboard_url, stop, closing, listeners })
 }
 
 async fn run(listener: TcpListener, routes: Router, closing: CancellationToken) {
     // Frames of a stream are small: waiting to fill a packet would delay each.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    if let Err(e) = axum::serve(listener, routes)
-        .with_graceful_shutdown(closing.cancelled_owned())
-        .await
-    {
+    if let Err(e) = axum::serve(listener, routes).with_graceful_shutdown(closing.cancelled_owned()).await {
         tracing::error!(error = %e, "a listener ended");
     }
 }
@@ -229,55 +193,28 @@ fn addresses(host: &str) -> Result<Vec<IpAddr>, ServeError> {
         "localhost" => Ok(both()),
         other => match other.trim_matches(['[', ']']).parse::<IpAddr>() {
             // `localhost` may mean either address, whichever way it resolves; so both are served.
-            Ok(ip)
-                if ip == IpAddr::from(Ipv4Addr::LOCALHOST)
-                    || ip == IpAddr::from(Ipv6Addr::LOCALHOST) =>
-            {
-                Ok(both())
-            }
+            Ok(ip) if ip == IpAddr::from(Ipv4Addr::LOCALHOST) || ip == IpAddr::from(Ipv6Addr::LOCALHOST) => Ok(both()),
             Ok(ip) => Ok(vec![ip]),
-            Err(_) => Err(ServeError::BadHost {
-                host: host.to_owned(),
-            }),
+            Err(_) => Err(ServeError::BadHost { host: host.to_owned() }),
         },
     }
 }
 
 /// One listener for each address, all on the same port. An address this machine does not have (no IPv6) is left out.
-async fn bind(
-    addresses: &[IpAddr],
-    port: u16,
-    key: &'static str,
-) -> Result<Vec<TcpListener>, ServeError> {
+async fn bind(addresses: &[IpAddr], port: u16, key: &'static str) -> Result<Vec<TcpListener>, ServeError> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for address in addresses {
-        let port = listeners
-            .first()
-            .and_then(|l| l.local_addr().ok())
-            .map_or(port, |a| a.port());
+        let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(port, |a| a.port());
         match TcpListener::bind((*address, port)).await {
             Ok(listener) => listeners.push(listener),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                return Err(ServeError::PortInUse {
-                    port,
-                    address: *address,
-                    key,
-                });
+                return Err(ServeError::PortInUse { port, address: *address, key });
             }
-            Err(e)
-                if !listeners.is_empty()
-                    && matches!(
-                        e.kind(),
-                        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
-                    ) =>
-            {
+            Err(e) if !listeners.is_empty() && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {
                 tracing::info!(%address, error = %e, "this machine does not have the address; not listening on it");
             }
             Err(source) => {
-                return Err(ServeError::Listen {
-                    address: SocketAddr::new(*address, port),
-                    source,
-                });
+                return Err(ServeError::Listen { address: SocketAddr::new(*address, port), source });
             }
         }
     }
@@ -285,10 +222,7 @@ async fn bind(
 }
 
 fn url(host: &str, listeners: &[TcpListener]) -> String {
-    let port = listeners
-        .first()
-        .and_then(|l| l.local_addr().ok())
-        .map_or(0, |a| a.port());
+    let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
     let name = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) if !ip.is_loopback() && !ip.is_unspecified() => {
             if ip.is_ipv6() {

@@ -40,11 +40,7 @@ const RETRY_MS: u32 = 2_000;
         ("Last-Event-ID" = Option<u64>, Header, description = "As `after`, sent by reconnecting clients; wins over it."),
     ),
     responses((status = 200, description = "A stream of `Event` frames (`id:` = seq), `resync` and `shutdown` frames.", content_type = "text/event-stream", body = Event)))]
-pub(crate) async fn events(
-    State(app): State<Arc<App>>,
-    Params(query): Params<EventQuery>,
-    headers: HeaderMap,
-) -> Answer<Response> {
+pub(crate) async fn events(State(app): State<Arc<App>>, Params(query): Params<EventQuery>, headers: HeaderMap) -> Answer<Response> {
     let from = last_event_id(&headers)?.or(query.after);
     open(app, query.clone(), query.task_id, from, false).await
 }
@@ -66,12 +62,7 @@ pub(crate) async fn task_events(
     headers: HeaderMap,
 ) -> Answer<Response> {
     if query.task_id.is_some() {
-        return Err(Problem::validation(vec![FieldError::parameter(
-            "task_id",
-            "invalid",
-            "the task is in the path",
-        )])
-        .into());
+        return Err(Problem::validation(vec![FieldError::parameter("task_id", "invalid", "the task is in the path")]).into());
     }
     app.backend.task(&id).await?;
     let from = last_event_id(&headers)?.or(query.after).unwrap_or(0);
@@ -86,24 +77,11 @@ fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let fault = || {
-        Problem::validation(vec![FieldError::parameter(
-            "Last-Event-ID",
-            "invalid",
-            "is not an event sequence",
-        )])
-        .into()
-    };
+    let fault = || Problem::validation(vec![FieldError::parameter("Last-Event-ID", "invalid", "is not an event sequence")]).into();
     text.parse().map(Some).map_err(|_| fault())
 }
 
-async fn open(
-    app: Arc<App>,
-    query: EventQuery,
-    task: Option<String>,
-    from: Option<u64>,
-    ends: bool,
-) -> Answer<Response> {
+async fn open(app: Arc<App>, query: EventQuery, task: Option<String>, from: Option<u64>, ends: bool) -> Answer<Response> {
     let permit = app.stream_permit()?;
     let heard = app.hub.subscribe();
     let newest = app.backend.last_seq().await?;
@@ -113,41 +91,19 @@ async fn open(
         queue.push_back(resync(ResyncReason::Gone, newest));
         cursor = newest;
     }
-    let reader = Reader {
-        app,
-        query,
-        task,
-        ends,
-        ended: false,
-        cursor,
-        heard,
-        queue,
-        phase: Phase::Replay,
-        beat: heartbeat(),
-        _permit: permit,
-    };
-    Ok(response(futures_util::stream::unfold(
-        reader,
-        |mut r| async move { r.next().await.map(|bytes| (bytes, r)) },
-    )))
+    let reader =
+        Reader { app, query, task, ends, ended: false, cursor, heard, queue, phase: Phase::Replay, beat: heartbeat(), _permit: permit };
+    Ok(response(futures_util::stream::unfold(reader, |mut r| async move { r.next().await.map(|bytes| (bytes, r)) })))
 }
 
 /// Headers of a stream and its body.
-pub(crate) fn response(
-    frames: impl futures_util::Stream<Item = Bytes> + Send + 'static,
-) -> Response {
+pub(crate) fn response(frames: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Response {
     use futures_util::StreamExt;
     let body = Body::from_stream(frames.map(Ok::<_, std::convert::Infallible>));
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream; charset=utf-8"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
@@ -222,9 +178,7 @@ impl Reader {
     fn wants(&self, event: &Event) -> bool {
         let task = self.task.is_none() || self.task == event.task_id;
         let agent = self.query.agent_id.is_none() || self.query.agent_id == event.agent_id;
-        task && agent
-            && (self.query.types.is_empty()
-                || self.query.types.iter().any(|f| event.event_type.matches(f)))
+        task && agent && (self.query.types.is_empty() || self.query.types.iter().any(|f| event.event_type.matches(f)))
     }
 
     fn concerns(&self, event: &Event) -> bool {
@@ -232,18 +186,10 @@ impl Reader {
     }
 
     async fn replay(&mut self) {
-        let page = match self
-            .app
-            .backend
-            .feed(self.cursor, PAGE_EVENTS, self.task.as_deref())
-            .await
-        {
+        let page = match self.app.backend.feed(self.cursor, PAGE_EVENTS, self.task.as_deref()).await {
             Ok(page) => page,
             Err(problem) => {
-                tracing::warn!(
-                    detail = problem.detail,
-                    "an event stream ends: the feed cannot be read"
-                );
+                tracing::warn!(detail = problem.detail, "an event stream ends: the feed cannot be read");
                 self.phase = Phase::Done;
                 return;
             }
@@ -261,8 +207,7 @@ impl Reader {
         self.phase = Phase::Live;
         // A retried task has events behind its end, so only the newest one counts.
         if self.ends && self.ended {
-            self.queue
-                .push_back(Bytes::from_static(b"event: end\ndata: {}\n\n"));
+            self.queue.push_back(Bytes::from_static(b"event: end\ndata: {}\n\n"));
             self.phase = Phase::Done;
         }
     }
@@ -308,8 +253,5 @@ impl Reader {
 
 /// Too many streams.
 pub(crate) fn too_many() -> Fault {
-    Fault::new(
-        ProblemCode::RateLimited,
-        format!("{STREAMS_MAX} event streams are open; no more are allowed."),
-    )
+    Fault::new(ProblemCode::RateLimited, format!("{STREAMS_MAX} event streams are open; no more are allowed."))
 }

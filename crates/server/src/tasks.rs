@@ -36,14 +36,11 @@ pub(crate) async fn submit(
     }
     let submitted = app.backend.submit(body, key.map(|Extension(k)| k)).await?;
     let task = app.linked(submitted.task);
-    let location =
-        HeaderValue::from_str(&task.links.self_).unwrap_or(HeaderValue::from_static("/api/tasks"));
+    let location = HeaderValue::from_str(&task.links.self_).unwrap_or(HeaderValue::from_static("/api/tasks"));
     let mut response = shown(StatusCode::CREATED, &task);
     response.headers_mut().insert(header::LOCATION, location);
     if submitted.replayed {
-        response
-            .headers_mut()
-            .insert("idempotency-replayed", HeaderValue::from_static("true"));
+        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
 }
@@ -61,10 +58,7 @@ fn shown(status: StatusCode, task: &Task) -> Response {
 fn tag(task: &Task) -> String {
     use sha2::{Digest, Sha256};
     let text = serde_json::to_vec(task).expect("a task has string keys and finite numbers");
-    let digest: String = Sha256::digest(&text)[..6]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(&text)[..6].iter().map(|b| format!("{b:02x}")).collect();
     format!("r{}.{digest}", task.revision)
 }
 
@@ -84,10 +78,7 @@ fn tag(task: &Task) -> String {
     ),
     responses((status = 200, description = "A page. `label.KEY=VALUE` parameters select by label. `MAOS-Event-Seq` is the event sequence the page is at least as new as.", body = List<Task>,
         headers(("MAOS-Event-Seq" = u64, description = "Follow `/api/events?after=` from here."), ("Link" = Option<String>, description = "The next page.")))))]
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    Params(query): Params<TaskQuery>,
-) -> Answer<Response> {
+pub(crate) async fn list(State(app): State<Arc<App>>, Params(query): Params<TaskQuery>) -> Answer<Response> {
     let after = query.cursor.as_deref().map(cursor::read).transpose()?;
     let limit = query.limit.unwrap_or(PAGE_ITEMS_DEFAULT);
     let seq = app.backend.last_seq().await?;
@@ -102,9 +93,7 @@ pub(crate) async fn list(
         total: listed.total,
     };
     let mut response = Json(page).into_response();
-    response
-        .headers_mut()
-        .insert("maos-event-seq", HeaderValue::from(seq));
+    response.headers_mut().insert("maos-event-seq", HeaderValue::from(seq));
     if let Some(link) = next.and_then(|next| cursor::link(&query, next)) {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -119,20 +108,12 @@ pub(crate) async fn list(
         ("Prefer" = Option<String>, Header, description = "`wait=30`: as `wait`, in seconds (RFC 7240)."),
     ),
     responses((status = 200, description = "The task.", body = Task, headers(("ETag" = String, description = "Its version."))), (status = 304, description = "Not changed since the version in If-None-Match.")))]
-pub(crate) async fn get(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    Params(query): Params<WaitQuery>,
-    headers: HeaderMap,
-) -> Answer<Response> {
+pub(crate) async fn get(State(app): State<Arc<App>>, Id(id): Id, Params(query): Params<WaitQuery>, headers: HeaderMap) -> Answer<Response> {
     let wait = Wait::asked(&query, &headers);
     let task = app.linked(wait.task(&app, &id).await?);
     if etag::none_match(&headers, &tag(&task)) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
-        if let Some(tag) = shown(StatusCode::OK, &task)
-            .headers_mut()
-            .remove(header::ETAG)
-        {
+        if let Some(tag) = shown(StatusCode::OK, &task).headers_mut().remove(header::ETAG) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         return Ok(response);
@@ -164,11 +145,7 @@ pub(crate) async fn update(
 /// 202 when it was asked for, 200 when it was so already.
 async fn act(app: &App, id: &str, action: Action) -> Answer<Response> {
     let acted = app.backend.act(id, action).await?;
-    let status = if acted.already {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
+    let status = if acted.already { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(shown(status, &app.linked(acted.task)))
 }
 
@@ -184,34 +161,10 @@ macro_rules! action {
     };
 }
 
-action!(
-    cancel,
-    "/api/tasks/{id}/cancel",
-    "cancel_task",
-    "Stop a task for good",
-    Action::Cancel
-);
-action!(
-    pause,
-    "/api/tasks/{id}/pause",
-    "pause_task",
-    "Hold a task",
-    Action::Pause
-);
-action!(
-    resume,
-    "/api/tasks/{id}/resume",
-    "resume_task",
-    "Let a held task go on",
-    Action::Resume
-);
-action!(
-    retry,
-    "/api/tasks/{id}/retry",
-    "retry_task",
-    "Run again what did not complete",
-    Action::Retry
-);
+action!(cancel, "/api/tasks/{id}/cancel", "cancel_task", "Stop a task for good", Action::Cancel);
+action!(pause, "/api/tasks/{id}/pause", "pause_task", "Hold a task", Action::Pause);
+action!(resume, "/api/tasks/{id}/resume", "resume_task", "Let a held task go on", Action::Resume);
+action!(retry, "/api/tasks/{id}/retry", "retry_task", "Run again what did not complete", Action::Retry);
 
 /// A long-poll: how long, and how it was asked for.
 pub(crate) struct Wait {
@@ -222,31 +175,12 @@ pub(crate) struct Wait {
 impl Wait {
     /// `?wait=` wins over `Prefer: wait=`.
     pub(crate) fn asked(query: &WaitQuery, headers: &HeaderMap) -> Self {
-        let prefer = headers
-            .get_all("prefer")
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split([',', ';']));
-        let mut seconds = prefer.filter_map(|p| {
-            p.trim()
-                .strip_prefix("wait=")?
-                .trim_matches('"')
-                .parse::<u64>()
-                .ok()
-        });
+        let prefer = headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split([',', ';']));
+        let mut seconds = prefer.filter_map(|p| p.trim().strip_prefix("wait=")?.trim_matches('"').parse::<u64>().ok());
         match (query.wait_ms, seconds.next()) {
-            (Some(ms), _) => Self {
-                ms,
-                preferred_seconds: None,
-            },
-            (None, Some(s)) => Self {
-                ms: s.min(WAIT_SECONDS_MAX) * 1000,
-                preferred_seconds: Some(s.min(WAIT_SECONDS_MAX)),
-            },
-            (None, None) => Self {
-                ms: 0,
-                preferred_seconds: None,
-            },
+            (Some(ms), _) => Self { ms, preferred_seconds: None },
+            (None, Some(s)) => Self { ms: s.min(WAIT_SECONDS_MAX) * 1000, preferred_seconds: Some(s.min(WAIT_SECONDS_MAX)) },
+            (None, None) => Self { ms: 0, preferred_seconds: None },
         }
     }
 
@@ -259,10 +193,7 @@ impl Wait {
             let ended = async {
                 loop {
                     match heard.recv().await {
-                        Ok(f)
-                            if f.event.task_id.as_deref() == Some(id)
-                                && f.event.event_type.is_task_end() =>
-                        {
+                        Ok(f) if f.event.task_id.as_deref() == Some(id) && f.event.event_type.is_task_end() => {
                             return;
                         }
                         Ok(_) => {}

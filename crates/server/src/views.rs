@@ -41,66 +41,42 @@ pub(crate) async fn results(
 /// `GET /api/tasks/{id}/plan`
 #[utoipa::path(get, path = "/api/tasks/{id}/plan", operation_id = "get_task_plan", tag = "tasks", summary = "The plan of a task with the states of its steps",
     params(("id" = String, Path, description = "The task.")), responses((status = 200, description = "The plan; no steps before there is one.", body = Plan)))]
-pub(crate) async fn plan(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    _: Params<NoQuery>,
-) -> Answer<Json<Plan>> {
+pub(crate) async fn plan(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<Plan>> {
     Ok(Json(app.backend.plan(&id).await?))
 }
 
 /// `GET /api/tasks/{id}/analysis`
 #[utoipa::path(get, path = "/api/tasks/{id}/analysis", operation_id = "get_task_analysis", tag = "tasks", summary = "Where a task's time and money went",
     params(("id" = String, Path, description = "The task.")), responses((status = 200, description = "Measured figures.", body = Analysis)))]
-pub(crate) async fn analysis(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    _: Params<NoQuery>,
-) -> Answer<Json<Analysis>> {
+pub(crate) async fn analysis(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<Analysis>> {
     Ok(Json(app.backend.analysis(&id).await?))
 }
 
 /// `GET /api/tasks/{id}/usage`
 #[utoipa::path(get, path = "/api/tasks/{id}/usage", operation_id = "get_task_usage", tag = "tasks", summary = "Tokens and cost of a task",
     params(("id" = String, Path, description = "The task.")), responses((status = 200, description = "By step, agent and model; rows sum to the total.", body = UsageReport)))]
-pub(crate) async fn usage(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    _: Params<NoQuery>,
-) -> Answer<Json<UsageReport>> {
+pub(crate) async fn usage(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<UsageReport>> {
     Ok(Json(app.backend.usage(&id).await?))
 }
 
 /// `GET /api/tasks/{id}/agents`
 #[utoipa::path(get, path = "/api/tasks/{id}/agents", operation_id = "list_task_agents", tag = "tasks", summary = "Agents that work or worked on a task",
     params(("id" = String, Path, description = "The task.")), responses((status = 200, description = "The agents.", body = List<Agent>)))]
-pub(crate) async fn agents(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    _: Params<NoQuery>,
-) -> Answer<Json<List<Agent>>> {
+pub(crate) async fn agents(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<List<Agent>>> {
     Ok(Json(List::whole(app.backend.task_agents(&id).await?)))
 }
 
 /// `GET /api/tasks/{id}/state`
 #[utoipa::path(get, path = "/api/tasks/{id}/state", operation_id = "get_task_state", tag = "tasks", summary = "The shared state of a task's agents",
     params(("id" = String, Path, description = "The task.")), responses((status = 200, description = "Every key with its history.", body = List<StateEntry>)))]
-pub(crate) async fn state(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    _: Params<NoQuery>,
-) -> Answer<Json<List<StateEntry>>> {
+pub(crate) async fn state(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<List<StateEntry>>> {
     Ok(Json(List::whole(app.backend.state(&id).await?)))
 }
 
 /// `GET /api/tasks/{id}/messages`
 #[utoipa::path(get, path = "/api/tasks/{id}/messages", operation_id = "list_task_messages", tag = "tasks", summary = "Messages between a task's agents",
     params(("id" = String, Path, description = "The task.")), responses((status = 200, description = "The messages, oldest first.", body = List<Message>)))]
-pub(crate) async fn messages(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    _: Params<NoQuery>,
-) -> Answer<Json<List<Message>>> {
+pub(crate) async fn messages(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<List<Message>>> {
     Ok(Json(List::whole(app.backend.messages(&id).await?)))
 }
 
@@ -114,10 +90,6 @@ pub(crate) async fn messages(
         ("tail" = Option<u64>, Query, description = "Only the last bytes of each section.", minimum = 0),
     ),
     responses((status = 200, description = "One section for each model call; at most 256 KiB of text in each.", body = Output)))]
-pub(crate) async fn output(
-    State(app): State<Arc<App>>,
-    Id(id): Id,
-    Params(query): Params<OutputQuery>,
-) -> Answer<Json<Output>> {
+pub(crate) async fn output(State(app): State<Arc<App>>, Id(id): Id, Params(query): Params<OutputQuery>) -> Answer<Json<Output>> {
     Ok(Json(app.backend.output(&id, &query).await?))
 }

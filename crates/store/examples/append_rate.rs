@@ -2,11 +2,7 @@
 //!
 //! `cargo run --profile release --example append_rate -p maos-store -- DIR [TASKS] [APPENDS_PER_TASK]`: that many
 //! tasks append at the same time, each commit with two events of about 600 bytes and a row, synced to disk.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a measuring program for people"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring program for people")]
 use maos_store::*;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,22 +10,9 @@ use std::time::{Duration, Instant};
 const OWNER: &str = "bench";
 
 fn commit(n: usize, body: &str) -> Commit {
-    let event = |kind| NewEvent {
-        kind,
-        at: n as i64,
-        body: body.to_owned(),
-    };
-    let row = TaskRow {
-        status: "RUNNING".into(),
-        priority: 1,
-        json: body.to_owned(),
-        ..TaskRow::default()
-    };
-    Commit {
-        events: vec![event("requested"), event("completed")],
-        row,
-        ..Commit::default()
-    }
+    let event = |kind| NewEvent { kind, at: n as i64, body: body.to_owned() };
+    let row = TaskRow { status: "RUNNING".into(), priority: 1, json: body.to_owned(), ..TaskRow::default() };
+    Commit { events: vec![event("requested"), event("completed")], row, ..Commit::default() }
 }
 
 async fn one(store: Arc<dyn Store>, id: String, appends: usize, body: String) -> Vec<Duration> {
@@ -41,25 +24,13 @@ async fn one(store: Arc<dyn Store>, id: String, appends: usize, body: String) ->
         commit: commit(0, &body),
         depends_on: vec![],
         idempotency: None,
-        claim: Some(Owner {
-            id: OWNER.into(),
-            until: i64::MAX,
-        }),
+        claim: Some(Owner { id: OWNER.into(), until: i64::MAX }),
     };
-    let Submitted::Created {
-        lease: Some(lease),
-        mut head,
-        ..
-    } = store.submit(new).await.unwrap()
-    else {
-        unreachable!("a new task")
-    };
+    let Submitted::Created { lease: Some(lease), mut head, .. } = store.submit(new).await.unwrap() else { unreachable!("a new task") };
     let mut took = Vec::with_capacity(appends);
     for n in 1..=appends {
         let start = Instant::now();
-        let Appended::Ok { head: end, .. } =
-            store.append(&lease, &head, commit(n, &body)).await.unwrap()
-        else {
+        let Appended::Ok { head: end, .. } = store.append(&lease, &head, commit(n, &body)).await.unwrap() else {
             unreachable!("only this task appends to its journal")
         };
         took.push(start.elapsed());
@@ -71,12 +42,7 @@ async fn one(store: Arc<dyn Store>, id: String, appends: usize, body: String) ->
 /// User and system time of this process so far, from /proc (in ticks of 10 ms).
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
 }
@@ -94,12 +60,7 @@ async fn main() {
     let (start, before) = (Instant::now(), cpu());
     let mut running = tokio::task::JoinSet::new();
     for t in 0..tasks {
-        running.spawn(one(
-            store.clone(),
-            format!("task_{prefix}_{t:06}"),
-            appends,
-            body.clone(),
-        ));
+        running.spawn(one(store.clone(), format!("task_{prefix}_{t:06}"), appends, body.clone()));
     }
     let mut took: Vec<Duration> = running.join_all().await.into_iter().flatten().collect();
     let (wall, used) = (start.elapsed(), cpu() - before);

@@ -2,11 +2,7 @@
 //!
 //! `cargo run --release --example queue_depth -p maos-store -- DIR [TASKS]`: submits that many tasks, then claims
 //! and gives back one at a time, and reads the first page, a middle page and the counts.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a measuring program for people"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring program for people")]
 use maos_store::*;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +13,7 @@ const CLAIMS: usize = 300;
 const SUBMITS: usize = 256;
 
 fn task(prefix: u32, n: usize) -> NewTask {
-    let event = NewEvent {
-        kind: "submitted",
-        at: 1,
-        body: "{}".into(),
-    };
+    let event = NewEvent { kind: "submitted", at: 1, body: "{}".into() };
     let row = TaskRow {
         status: "QUEUED".into(),
         priority: (n % 4) as i16,
@@ -35,11 +27,7 @@ fn task(prefix: u32, n: usize) -> NewTask {
         created_at: n as i64,
         batch: None,
         description: format!("Task number {n}"),
-        commit: Commit {
-            events: vec![event],
-            row,
-            ..Commit::default()
-        },
+        commit: Commit { events: vec![event], row, ..Commit::default() },
         depends_on: vec![],
         idempotency: None,
         claim: None,
@@ -62,11 +50,7 @@ async fn fill(store: &Arc<dyn Store>, tasks: usize) {
 
 fn show(what: &str, mut took: Vec<Duration>) {
     took.sort();
-    println!(
-        "{what}: p50 {:.2?}, p99 {:.2?}",
-        took[took.len() / 2],
-        took[took.len() * 99 / 100]
-    );
+    println!("{what}: p50 {:.2?}, p99 {:.2?}", took[took.len() / 2], took[took.len() * 99 / 100]);
 }
 
 #[tokio::main]
@@ -78,47 +62,24 @@ async fn main() {
     let store = connect(&url, ConnectOptions::default()).await.unwrap();
     let start = Instant::now();
     fill(&store, tasks).await;
-    println!(
-        "{tasks} submits: {:.0}/s",
-        tasks as f64 / start.elapsed().as_secs_f64()
-    );
+    println!("{tasks} submits: {:.0}/s", tasks as f64 / start.elapsed().as_secs_f64());
     let mut took = Vec::new();
     for _ in 0..CLAIMS {
-        let owner = Owner {
-            id: "bench".into(),
-            until: i64::MAX,
-        };
+        let owner = Owner { id: "bench".into(), until: i64::MAX };
         let start = Instant::now();
-        let request = ClaimRequest {
-            owner,
-            now: i64::MAX - 1,
-            limit: 1,
-            lane_max: None,
-        };
+        let request = ClaimRequest { owner, now: i64::MAX - 1, limit: 1, lane_max: None };
         let claimed = store.claim(request).await.unwrap();
         took.push(start.elapsed());
         store.release(&claimed[0].lease).await.unwrap();
     }
     show("claim", took);
     let start = Instant::now();
-    let page = store
-        .list(Filter::default(), Page::default())
-        .await
-        .unwrap();
+    let page = store.list(Filter::default(), Page::default()).await.unwrap();
     println!("first page: {:.2?}", start.elapsed());
     let mut after = page[0].cursor();
     after.created_at /= 2;
     let start = Instant::now();
-    store
-        .list(
-            Filter::default(),
-            Page {
-                after: Some(after),
-                ..Page::default()
-            },
-        )
-        .await
-        .unwrap();
+    store.list(Filter::default(), Page { after: Some(after), ..Page::default() }).await.unwrap();
     println!("middle page: {:.2?}", start.elapsed());
     let start = Instant::now();
     let counts = store.counts_by_status().await.unwrap();

@@ -62,29 +62,17 @@ pub fn row(status: &str) -> TaskRow {
 
 /// A row of a task that has ended.
 pub fn ended(status: &str) -> TaskRow {
-    TaskRow {
-        terminal: true,
-        wake_at: None,
-        ..row(status)
-    }
+    TaskRow { terminal: true, wake_at: None, ..row(status) }
 }
 
 /// An event whose body names `n`.
 pub fn event(n: i64) -> NewEvent {
-    NewEvent {
-        kind: "tick",
-        at: 1_000 + n,
-        body: format!("{{\"n\":{n}}}"),
-    }
+    NewEvent { kind: "tick", at: 1_000 + n, body: format!("{{\"n\":{n}}}") }
 }
 
 /// A commit of one event.
 pub fn commit(n: i64, row: TaskRow) -> Commit {
-    Commit {
-        events: vec![event(n)],
-        row,
-        ..Commit::default()
-    }
+    Commit { events: vec![event(n)], row, ..Commit::default() }
 }
 
 /// A task with one event, due at once, submitted at `created_at`.
@@ -103,24 +91,14 @@ pub fn task(id: &str, created_at: Micros) -> NewTask {
 
 /// An owner whose leases never run out.
 pub fn owner(id: &str) -> Owner {
-    Owner {
-        id: id.to_owned(),
-        until: Micros::MAX,
-    }
+    Owner { id: id.to_owned(), until: Micros::MAX }
 }
 
 /// Submits a task and claims it in the same transaction.
 pub async fn held(store: &dyn Store, id: &str, by: &str) -> (Lease, Head) {
-    let new = NewTask {
-        claim: Some(owner(by)),
-        ..task(id, 1)
-    };
+    let new = NewTask { claim: Some(owner(by)), ..task(id, 1) };
     match store.submit(new).await.unwrap() {
-        Submitted::Created {
-            lease: Some(lease),
-            head,
-            ..
-        } => (lease, head),
+        Submitted::Created { lease: Some(lease), head, .. } => (lease, head),
         other => panic!("{other:?}"),
     }
 }
@@ -128,24 +106,14 @@ pub async fn held(store: &dyn Store, id: &str, by: &str) -> (Lease, Head) {
 /// Submits a task that nobody holds.
 pub async fn submit(store: &dyn Store, new: NewTask) -> Head {
     match store.submit(new).await.unwrap() {
-        Submitted::Created {
-            lease: None, head, ..
-        } => head,
+        Submitted::Created { lease: None, head, .. } => head,
         other => panic!("{other:?}"),
     }
 }
 
 /// Claims up to `limit` tasks at `now`.
 pub async fn claim(store: &dyn Store, by: &str, now: Micros, limit: u32) -> Vec<Claimed> {
-    store
-        .claim(ClaimRequest {
-            owner: owner(by),
-            now,
-            limit,
-            lane_max: None,
-        })
-        .await
-        .unwrap()
+    store.claim(ClaimRequest { owner: owner(by), now, limit, lane_max: None }).await.unwrap()
 }
 
 /// The ids of claimed tasks, in order.

@@ -40,10 +40,7 @@ fn parse(value: &str) -> Option<Armed> {
         Some((name, n)) => (name, n.parse().ok()?),
         None => (value, 1),
     };
-    Some(Armed {
-        name: name.to_owned(),
-        left: AtomicU64::new(n),
-    })
+    Some(Armed { name: name.to_owned(), left: AtomicU64::new(n) })
 }
 
 #[cfg(test)]

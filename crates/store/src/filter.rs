@@ -45,11 +45,7 @@ impl Query {
             return Ok(());
         }
         if values.len() > FILTER_VALUES_MAX {
-            return Err(StoreError::TooLarge {
-                what: "a filter",
-                size: values.len(),
-                limit: FILTER_VALUES_MAX,
-            });
+            return Err(StoreError::TooLarge { what: "a filter", size: values.len(), limit: FILTER_VALUES_MAX });
         }
         self.sql.push_str(" AND ");
         self.sql.push_str(column);
@@ -66,28 +62,14 @@ impl Query {
 
     fn demands(&mut self, f: &Filter) -> Result<()> {
         self.sql.push_str(" WHERE 1 = 1");
-        self.one_of(
-            "t.status",
-            f.status.iter().map(|s| Arg::Text(s.clone())).collect(),
-        )?;
-        self.one_of(
-            "t.kind",
-            f.kind.iter().map(|s| Arg::Text(s.clone())).collect(),
-        )?;
-        self.one_of(
-            "t.priority",
-            f.priority.iter().map(|p| Arg::Int(i64::from(*p))).collect(),
-        )?;
+        self.one_of("t.status", f.status.iter().map(|s| Arg::Text(s.clone())).collect())?;
+        self.one_of("t.kind", f.kind.iter().map(|s| Arg::Text(s.clone())).collect())?;
+        self.one_of("t.priority", f.priority.iter().map(|p| Arg::Int(i64::from(*p))).collect())?;
         if f.labels.len() > FILTER_VALUES_MAX {
-            return Err(StoreError::TooLarge {
-                what: "a filter",
-                size: f.labels.len(),
-                limit: FILTER_VALUES_MAX,
-            });
+            return Err(StoreError::TooLarge { what: "a filter", size: f.labels.len(), limit: FILTER_VALUES_MAX });
         }
         for (label, value) in &f.labels {
-            self.sql
-                .push_str(" AND t.task IN (SELECT l.task FROM task_label l WHERE l.label = ");
+            self.sql.push_str(" AND t.task IN (SELECT l.task FROM task_label l WHERE l.label = ");
             self.text(label);
             self.sql.push_str(" AND l.value = ");
             self.text(value);
@@ -107,15 +89,9 @@ impl Query {
         }
         if let Some(q) = f.q.as_deref().filter(|q| !q.is_empty()) {
             if q.len() > QUERY_BYTES_MAX {
-                return Err(StoreError::TooLarge {
-                    what: "a search text",
-                    size: q.len(),
-                    limit: QUERY_BYTES_MAX,
-                });
+                return Err(StoreError::TooLarge { what: "a search text", size: q.len(), limit: QUERY_BYTES_MAX });
             }
-            self.sql.push_str(
-                " AND EXISTS (SELECT 1 FROM task_text x WHERE x.task = t.task AND x.search LIKE ",
-            );
+            self.sql.push_str(" AND EXISTS (SELECT 1 FROM task_text x WHERE x.task = t.task AND x.search LIKE ");
             self.text(&like(q));
             self.sql.push_str(" ESCAPE '\\')");
         }
@@ -125,12 +101,9 @@ impl Query {
     fn behind(&mut self, sort: SortBy, descending: bool, cursor: &Cursor) {
         let than = if descending { "<" } else { ">" };
         match sort {
-            SortBy::Created => self
-                .sql
-                .push_str(&format!(" AND (t.created_at, t.task) {than} (")),
+            SortBy::Created => self.sql.push_str(&format!(" AND (t.created_at, t.task) {than} (")),
             SortBy::Priority => {
-                self.sql
-                    .push_str(&format!(" AND (t.priority, t.created_at, t.task) {than} ("));
+                self.sql.push_str(&format!(" AND (t.priority, t.created_at, t.task) {than} ("));
                 self.arg(Arg::Int(i64::from(cursor.priority)));
                 self.sql.push_str(", ");
             }
@@ -165,10 +138,7 @@ pub(crate) fn list(filter: &Filter, page: &Page) -> Result<Query> {
 
 /// `SELECT COUNT(*)` of the tasks that pass.
 pub(crate) fn count(filter: &Filter) -> Result<Query> {
-    let mut q = Query {
-        sql: "SELECT COUNT(*) FROM task t".to_owned(),
-        args: Vec::new(),
-    };
+    let mut q = Query { sql: "SELECT COUNT(*) FROM task t".to_owned(), args: Vec::new() };
     q.demands(filter)?;
     Ok(q)
 }
@@ -203,34 +173,11 @@ mod tests {
             created_after: Some(1),
             created_before: Some(2),
         };
-        let after = Some(Cursor {
-            priority: 1,
-            created_at: 5,
-            task: "t".into(),
-        });
-        let q = list(
-            &filter,
-            &Page {
-                sort: SortBy::Priority,
-                descending: true,
-                after,
-                limit: 9999,
-            },
-        )
-        .unwrap();
+        let after = Some(Cursor { priority: 1, created_at: 5, task: "t".into() });
+        let q = list(&filter, &Page { sort: SortBy::Priority, descending: true, after, limit: 9999 }).unwrap();
         assert!(!q.sql.contains("OR 1=1"));
-        let seen: Vec<usize> = q
-            .sql
-            .split('$')
-            .skip(1)
-            .map(|s| {
-                s.split(|c: char| !c.is_ascii_digit())
-                    .next()
-                    .unwrap()
-                    .parse()
-                    .unwrap()
-            })
-            .collect();
+        let seen: Vec<usize> =
+            q.sql.split('$').skip(1).map(|s| s.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()).collect();
         assert_eq!(seen, (1..=q.args.len()).collect::<Vec<_>>());
         assert_eq!(q.args.last(), Some(&Arg::Int(i64::from(PAGE_ROWS_MAX))));
         assert!(q.args.contains(&Arg::Text("%50\\%\\_\\\\%".into())));

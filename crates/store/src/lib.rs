@@ -146,13 +146,7 @@ pub struct ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        ConnectOptions {
-            create: true,
-            migrate: true,
-            queue: 1024,
-            readers: 3,
-            bytes_max: None,
-        }
+        ConnectOptions { create: true, migrate: true, queue: 1024, readers: 3, bytes_max: None }
     }
 }
 
@@ -170,14 +164,8 @@ pub async fn migrate(url: &str, dry_run: bool) -> Result<Vec<Migration>> {
     let place = url::parse(url)?;
     blocking(move || {
         let conn = sqlite::open::writer(&place, !dry_run, None)?;
-        let missing = sqlite::open::status(&conn)?
-            .into_iter()
-            .filter(|m| m.applied_at.is_none());
-        if dry_run {
-            Ok(missing.collect())
-        } else {
-            sqlite::open::migrate(&conn)
-        }
+        let missing = sqlite::open::status(&conn)?.into_iter().filter(|m| m.applied_at.is_none());
+        if dry_run { Ok(missing.collect()) } else { sqlite::open::migrate(&conn) }
     })
     .await
 }
@@ -194,11 +182,7 @@ pub async fn check(url: &str) -> Result<Vec<String>> {
     blocking(move || sqlite::open::check(&sqlite::open::writer(&place, false, None)?)).await
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let joined = tokio::task::spawn_blocking(work).await;
-    joined.map_err(|e| StoreError::Database {
-        detail: format!("opening the database failed: {e}"),
-    })?
+    joined.map_err(|e| StoreError::Database { detail: format!("opening the database failed: {e}") })?
 }

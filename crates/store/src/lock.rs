@@ -20,26 +20,15 @@ pub struct DataDirLock {
 /// Takes the data directory for this process. [`StoreError::InUse`] names the process that has it.
 pub fn lock_data_dir(dir: &Path) -> Result<DataDirLock> {
     let path = dir.join(LOCK_FILE);
-    let io = |e: std::io::Error| StoreError::Database {
-        detail: format!("cannot use {}: {e}", path.display()),
-    };
+    let io = |e: std::io::Error| StoreError::Database { detail: format!("cannot use {}: {e}", path.display()) };
     // Not truncated: it may hold the process id of the present holder.
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io)?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let read = file.read_to_string(&mut text);
-            let pid = read
-                .ok()
-                .and_then(|_| text.trim().parse().ok())
-                .unwrap_or(0);
+            let pid = read.ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0);
             return Err(StoreError::InUse { pid });
         }
         Err(TryLockError::Error(e)) => return Err(io(e)),

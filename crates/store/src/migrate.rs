@@ -27,11 +27,7 @@ pub(crate) struct Step {
 }
 
 /// The steps for SQLite, in order.
-pub(crate) const SQLITE: &[Step] = &[Step {
-    version: 1,
-    name: "base",
-    sql: include_str!("migrations/sqlite/0001_base.sql"),
-}];
+pub(crate) const SQLITE: &[Step] = &[Step { version: 1, name: "base", sql: include_str!("migrations/sqlite/0001_base.sql") }];
 
 /// The newest version among `steps`.
 pub(crate) fn newest(steps: &[Step]) -> u32 {

@@ -34,25 +34,20 @@ pub(crate) const LAST_GSEQ: &str = "SELECT MAX(gseq) FROM event";
 pub(crate) const SNAPSHOT_PUT: &str = "INSERT INTO snapshot (task, seq, hash, body) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (task) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, body = excluded.body";
 pub(crate) const SNAPSHOT: &str = "SELECT seq, hash, body FROM snapshot WHERE task = $1";
-pub(crate) const BLOB_PUT: &str =
-    "INSERT INTO blob (hash, body) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
+pub(crate) const BLOB_PUT: &str = "INSERT INTO blob (hash, body) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
 pub(crate) const BLOB: &str = "SELECT body FROM blob WHERE hash = $1";
 
 pub(crate) const TASK_INSERT: &str = "INSERT INTO task (task, seq, hash, epoch, owner, status, kind, priority, \
     lane, terminal, ready, wake_at, created_at, batch, json) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (task) DO NOTHING";
-pub(crate) const TEXT_INSERT: &str =
-    "INSERT INTO task_text (task, description, search) VALUES ($1, $2, $3)";
+pub(crate) const TEXT_INSERT: &str = "INSERT INTO task_text (task, description, search) VALUES ($1, $2, $3)";
 pub(crate) const TASK_END: &str = "SELECT terminal, status FROM task WHERE task = $1";
 pub(crate) const LABEL_CLEAR: &str = "DELETE FROM task_label WHERE task = $1";
-pub(crate) const LABEL_PUT: &str =
-    "INSERT INTO task_label (task, label, value) VALUES ($1, $2, $3)";
+pub(crate) const LABEL_PUT: &str = "INSERT INTO task_label (task, label, value) VALUES ($1, $2, $3)";
 
-pub(crate) const DEP_PUT: &str =
-    "INSERT INTO dep (on_task, task) VALUES ($1, $2) ON CONFLICT (on_task, task) DO NOTHING";
+pub(crate) const DEP_PUT: &str = "INSERT INTO dep (on_task, task) VALUES ($1, $2) ON CONFLICT (on_task, task) DO NOTHING";
 /// Tells everybody who waits for a task ($3 is the input, $4 the task).
-pub(crate) const DEP_TELL: &str =
-    "INSERT INTO inbox (task, at, json) SELECT task, $1, $2 FROM dep WHERE on_task = $3";
+pub(crate) const DEP_TELL: &str = "INSERT INTO inbox (task, at, json) SELECT task, $1, $2 FROM dep WHERE on_task = $3";
 pub(crate) const DEP_WAKE: &str = "UPDATE task SET wake_at = $1 \
     WHERE owner IS NULL AND (wake_at IS NULL OR wake_at > $1) \
     AND task IN (SELECT task FROM dep WHERE on_task = $2)";
@@ -60,8 +55,7 @@ pub(crate) const DEP_DONE: &str = "DELETE FROM dep WHERE on_task = $1";
 
 pub(crate) const INBOX_PUT: &str = "INSERT INTO inbox (task, at, json) VALUES ($1, $2, $3)";
 pub(crate) const INBOX_USED: &str = "DELETE FROM inbox WHERE id = $1 AND task = $2";
-pub(crate) const INBOX: &str =
-    "SELECT id, at, json FROM inbox WHERE task = $1 ORDER BY id LIMIT $2";
+pub(crate) const INBOX: &str = "SELECT id, at, json FROM inbox WHERE task = $1 ORDER BY id LIMIT $2";
 /// Makes a task due. A held task is left alone: giving its lease back looks into the inbox.
 pub(crate) const WAKE: &str = "UPDATE task SET wake_at = CASE WHEN owner IS NULL \
     AND (wake_at IS NULL OR wake_at > $1) THEN $1 ELSE wake_at END WHERE task = $2";
@@ -83,8 +77,7 @@ pub(crate) const SWEEP_OTHERS: &str = "UPDATE task SET owner = NULL, ready = 0, 
 pub(crate) const NODE_PUT: &str = "INSERT INTO node (owner, lease_until) VALUES ($1, $2) \
     ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until";
 pub(crate) const NODE_RENEW: &str = "UPDATE node SET lease_until = $1 WHERE owner = $2";
-pub(crate) const NODE_DEAD: &str =
-    "DELETE FROM node WHERE lease_until < $1 AND owner <> $2 RETURNING owner";
+pub(crate) const NODE_DEAD: &str = "DELETE FROM node WHERE lease_until < $1 AND owner <> $2 RETURNING owner";
 pub(crate) const NODE_OTHERS: &str = "DELETE FROM node WHERE owner <> $1";
 
 /// Moves tasks whose time has come from the timer index to the claim index, the longest due first.
@@ -96,11 +89,9 @@ pub(crate) const CLAIM: &str = "UPDATE task SET epoch = epoch + 1, owner = $1, r
     ORDER BY lane, created_at, task LIMIT $3) \
     RETURNING task, epoch, seq, hash, lane, created_at";
 pub(crate) const ANY_READY: &str = "SELECT 1 FROM task WHERE ready = 1 LIMIT 1";
-pub(crate) const NEXT_WAKE: &str =
-    "SELECT MIN(wake_at) FROM task WHERE ready = 0 AND owner IS NULL AND wake_at IS NOT NULL";
+pub(crate) const NEXT_WAKE: &str = "SELECT MIN(wake_at) FROM task WHERE ready = 0 AND owner IS NULL AND wake_at IS NOT NULL";
 
-pub(crate) const IDEM_GET: &str =
-    "SELECT task, body_hash, at FROM idempotency WHERE path = $1 AND idem_key = $2";
+pub(crate) const IDEM_GET: &str = "SELECT task, body_hash, at FROM idempotency WHERE path = $1 AND idem_key = $2";
 pub(crate) const IDEM_PUT: &str = "INSERT INTO idempotency (path, idem_key, body_hash, task, at) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (path, idem_key) \
     DO UPDATE SET body_hash = excluded.body_hash, task = excluded.task, at = excluded.at";
@@ -119,18 +110,14 @@ pub(crate) const DOC_NEW: &str = "INSERT INTO doc (kind, doc_key, json, revision
     ON CONFLICT (kind, doc_key) DO NOTHING RETURNING revision";
 pub(crate) const DOC_CHANGE: &str = "UPDATE doc SET json = $1, revision = revision + 1 \
     WHERE kind = $2 AND doc_key = $3 AND revision = $4 RETURNING revision";
-pub(crate) const DOC_DELETE: &str =
-    "DELETE FROM doc WHERE kind = $1 AND doc_key = $2 RETURNING revision";
-pub(crate) const DOC_DELETE_AT: &str =
-    "DELETE FROM doc WHERE kind = $1 AND doc_key = $2 AND revision = $3 RETURNING revision";
+pub(crate) const DOC_DELETE: &str = "DELETE FROM doc WHERE kind = $1 AND doc_key = $2 RETURNING revision";
+pub(crate) const DOC_DELETE_AT: &str = "DELETE FROM doc WHERE kind = $1 AND doc_key = $2 AND revision = $3 RETURNING revision";
 pub(crate) const DOC_REVISION: &str = "SELECT revision FROM doc WHERE kind = $1 AND doc_key = $2";
-pub(crate) const DOC_GET: &str =
-    "SELECT kind, doc_key, json, revision FROM doc WHERE kind = $1 AND doc_key = $2";
+pub(crate) const DOC_GET: &str = "SELECT kind, doc_key, json, revision FROM doc WHERE kind = $1 AND doc_key = $2";
 pub(crate) const DOC_LIST: &str = "SELECT kind, doc_key, json, revision FROM doc \
     WHERE kind = $1 AND doc_key > $2 ORDER BY doc_key LIMIT $3";
 
-pub(crate) const STATUS_COUNTS: &str =
-    "SELECT status, COUNT(*) FROM task GROUP BY status ORDER BY status";
+pub(crate) const STATUS_COUNTS: &str = "SELECT status, COUNT(*) FROM task GROUP BY status ORDER BY status";
 
 /// Columns of a listed task, in the order the back-ends decode them; `t` is the task table.
 pub(crate) const LISTED: &str = "t.task, t.created_at, t.batch, \

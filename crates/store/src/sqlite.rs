@@ -42,18 +42,12 @@ struct Readers {
 /// Opens the store. Blocks while the schema is brought up to date.
 pub(crate) fn open(place: &Place, options: &ConnectOptions) -> Result<Sqlite> {
     let conn = open::writer(place, options.create, options.bytes_max)?;
-    let missing = open::status(&conn)?
-        .iter()
-        .filter(|m| m.applied_at.is_none())
-        .count();
+    let missing = open::status(&conn)?.iter().filter(|m| m.applied_at.is_none()).count();
     if missing > 0 {
         if !options.migrate {
             let known = migrate::newest(migrate::SQLITE);
             let missing = u32::try_from(missing).unwrap_or(known);
-            return Err(StoreError::SchemaOlder {
-                found: known - missing,
-                known,
-            });
+            return Err(StoreError::SchemaOlder { found: known - missing, known });
         }
         open::migrate(&conn)?;
     }
@@ -61,13 +55,8 @@ pub(crate) fn open(place: &Place, options: &ConnectOptions) -> Result<Sqlite> {
         Place::Memory => None,
         Place::File(path) => {
             let n = options.readers.max(1);
-            let free = (0..n)
-                .map(|_| open::reader(path))
-                .collect::<Result<Vec<_>>>()?;
-            Some(Arc::new(Readers {
-                free: Mutex::new(free),
-                permits: Semaphore::new(n),
-            }))
+            let free = (0..n).map(|_| open::reader(path)).collect::<Result<Vec<_>>>()?;
+            Some(Arc::new(Readers { free: Mutex::new(free), permits: Semaphore::new(n) }))
         }
     };
     let side = match place {
@@ -77,31 +66,18 @@ pub(crate) fn open(place: &Place, options: &ConnectOptions) -> Result<Sqlite> {
             Some((Files::open(path.clone())?, Checkpointer::start(copier)?))
         }
     };
-    Ok(Sqlite {
-        writer: Writer::start(conn, side, options.queue)?,
-        readers,
-    })
+    Ok(Sqlite { writer: Writer::start(conn, side, options.queue)?, readers })
 }
 
 impl Sqlite {
     /// Runs a read on a free connection, away from the async threads.
-    async fn read<T: Send + 'static>(
-        &self,
-        mut work: impl FnMut(&Connection) -> Tx<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn read<T: Send + 'static>(&self, mut work: impl FnMut(&Connection) -> Tx<T> + Send + 'static) -> Result<T> {
         let Some(readers) = self.readers.clone() else {
-            return self
-                .writer
-                .write(About::default(), move |conn| Ok(Step::Keep(work(conn)?)))
-                .await;
+            return self.writer.write(About::default(), move |conn| Ok(Step::Keep(work(conn)?))).await;
         };
         self.writer.open()?;
         let shared = readers.clone();
-        let _permit = shared
-            .permits
-            .acquire()
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let _permit = shared.permits.acquire().await.map_err(|_| StoreError::Closed)?;
         let done = tokio::task::spawn_blocking(move || {
             let conn = readers.lock().pop().ok_or(StoreError::Closed)?;
             let result = work(&conn).map_err(StoreError::from);
@@ -111,10 +87,7 @@ impl Sqlite {
         done.await.map_err(|_| StoreError::Closed)?
     }
 
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnMut(&Connection) -> Tx<Step<T>> + Send + 'static,
-    ) -> Result<T> {
+    async fn write<T: Send + 'static>(&self, work: impl FnMut(&Connection) -> Tx<Step<T>> + Send + 'static) -> Result<T> {
         self.writer.write(About::default(), work).await
     }
 }
@@ -128,27 +101,17 @@ impl Readers {
 
 fn id_ok(what: &'static str, id: &str) -> Result<()> {
     if id.is_empty() {
-        return Err(StoreError::Invalid {
-            why: format!("{what} is empty"),
-        });
+        return Err(StoreError::Invalid { why: format!("{what} is empty") });
     }
     if id.len() > KEY_BYTES_MAX {
-        return Err(StoreError::TooLarge {
-            what,
-            size: id.len(),
-            limit: KEY_BYTES_MAX,
-        });
+        return Err(StoreError::TooLarge { what, size: id.len(), limit: KEY_BYTES_MAX });
     }
     Ok(())
 }
 
 fn json_ok(json: &str) -> Result<()> {
     if json.len() > EVENT_BODY_BYTES_MAX {
-        return Err(StoreError::TooLarge {
-            what: "an input",
-            size: json.len(),
-            limit: EVENT_BODY_BYTES_MAX,
-        });
+        return Err(StoreError::TooLarge { what: "an input", size: json.len(), limit: EVENT_BODY_BYTES_MAX });
     }
     Ok(())
 }
@@ -160,22 +123,14 @@ impl Journal for Sqlite {
             write::labels_ok(labels)?;
         }
         let prepared = Prepared::new(commit, expected)?;
-        let about = About {
-            bytes: prepared.bytes,
-            submit: false,
-        };
+        let about = About { bytes: prepared.bytes, submit: false };
         let (lease, expected) = (lease.clone(), *expected);
-        self.writer
-            .write(about, move |conn| {
-                write::append(conn, &lease, &expected, &prepared)
-            })
-            .await
+        self.writer.write(about, move |conn| write::append(conn, &lease, &expected, &prepared)).await
     }
 
     async fn read(&self, task: &str, after_seq: u64, limit: u32) -> Result<Vec<EventRow>> {
         let task = task.to_owned();
-        self.read(move |conn| read::journal(conn, &task, after_seq, limit))
-            .await
+        self.read(move |conn| read::journal(conn, &task, after_seq, limit)).await
     }
 
     async fn head(&self, task: &str) -> Result<Option<Head>> {
@@ -195,8 +150,7 @@ impl Journal for Sqlite {
 
     async fn feed(&self, after_gseq: u64, limit: u32, task: Option<&str>) -> Result<Vec<EventRow>> {
         let task = task.map(str::to_owned);
-        self.read(move |conn| read::feed(conn, after_gseq, limit, task.as_deref()))
-            .await
+        self.read(move |conn| read::feed(conn, after_gseq, limit, task.as_deref())).await
     }
 
     async fn last_gseq(&self) -> Result<u64> {
@@ -216,44 +170,33 @@ impl Queue for Sqlite {
             write::labels_ok(labels)?;
         }
         if new.commit.release || !new.commit.consumed.is_empty() {
-            return Err(StoreError::Invalid {
-                why: "a new task has no lease and no inbox to use up".to_owned(),
-            });
+            return Err(StoreError::Invalid { why: "a new task has no lease and no inbox to use up".to_owned() });
         }
         let mut new = new;
         let prepared = Prepared::new(std::mem::take(&mut new.commit), &Head::default())?;
-        let about = About {
-            bytes: prepared.bytes + new.description.len(),
-            submit: true,
-        };
-        self.writer
-            .write(about, move |conn| write::submit(conn, &new, &prepared))
-            .await
+        let about = About { bytes: prepared.bytes + new.description.len(), submit: true };
+        self.writer.write(about, move |conn| write::submit(conn, &new, &prepared)).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
         id_ok("an owner", &request.owner.id)?;
-        self.write(move |conn| keep(claim::claim(conn, &request)?))
-            .await
+        self.write(move |conn| keep(claim::claim(conn, &request)?)).await
     }
 
     async fn renew(&self, owner: &Owner) -> Result<bool> {
         let owner = owner.clone();
-        self.write(move |conn| keep(claim::renew(conn, &owner)?))
-            .await
+        self.write(move |conn| keep(claim::renew(conn, &owner)?)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<bool> {
         let lease = lease.clone();
-        self.write(move |conn| keep(claim::release(conn, &lease)?))
-            .await
+        self.write(move |conn| keep(claim::release(conn, &lease)?)).await
     }
 
     async fn post(&self, task: &str, json: String, now: Micros) -> Result<bool> {
         json_ok(&json)?;
         let task = task.to_owned();
-        self.write(move |conn| keep(write::post(conn, &task, &json, now)?))
-            .await
+        self.write(move |conn| keep(write::post(conn, &task, &json, now)?)).await
     }
 
     async fn inbox(&self, task: &str) -> Result<Vec<InboxEntry>> {
@@ -263,8 +206,7 @@ impl Queue for Sqlite {
 
     async fn steal_all(&self, owner: &str) -> Result<u64> {
         let owner = owner.to_owned();
-        self.write(move |conn| keep(claim::steal_all(conn, &owner)?))
-            .await
+        self.write(move |conn| keep(claim::steal_all(conn, &owner)?)).await
     }
 
     async fn next_wake(&self) -> Result<Option<Micros>> {
@@ -296,32 +238,24 @@ impl Catalog for Sqlite {
     async fn put_doc(&self, doc: NewDoc, expect: Expect) -> Result<DocPut> {
         id_ok("a document key", &doc.key)?;
         if doc.json.len() > COMMIT_BYTES_MAX {
-            return Err(StoreError::TooLarge {
-                what: "a document",
-                size: doc.json.len(),
-                limit: COMMIT_BYTES_MAX,
-            });
+            return Err(StoreError::TooLarge { what: "a document", size: doc.json.len(), limit: COMMIT_BYTES_MAX });
         }
-        self.write(move |conn| keep(write::put_doc(conn, &doc, expect)?))
-            .await
+        self.write(move |conn| keep(write::put_doc(conn, &doc, expect)?)).await
     }
 
     async fn get_doc(&self, kind: &str, key: &str) -> Result<Option<Doc>> {
         let (kind, key) = (kind.to_owned(), key.to_owned());
-        self.read(move |conn| read::get_doc(conn, &kind, &key))
-            .await
+        self.read(move |conn| read::get_doc(conn, &kind, &key)).await
     }
 
     async fn delete_doc(&self, kind: &str, key: &str, expect: Expect) -> Result<DocPut> {
         let (kind, key) = (kind.to_owned(), key.to_owned());
-        self.write(move |conn| keep(write::delete_doc(conn, &kind, &key, expect)?))
-            .await
+        self.write(move |conn| keep(write::delete_doc(conn, &kind, &key, expect)?)).await
     }
 
     async fn list_docs(&self, kind: &str, after_key: Option<&str>, limit: u32) -> Result<Vec<Doc>> {
         let (kind, after) = (kind.to_owned(), after_key.unwrap_or_default().to_owned());
-        self.read(move |conn| read::list_docs(conn, &kind, &after, limit))
-            .await
+        self.read(move |conn| read::list_docs(conn, &kind, &after, limit)).await
     }
 
     async fn ledger(&self, key: &str) -> Result<i64> {

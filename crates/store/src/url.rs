@@ -20,28 +20,16 @@ pub(crate) fn parse(url: &str) -> Result<Place> {
     match scheme {
         "sqlite" if rest == ":memory:" => Ok(Place::Memory),
         "sqlite" => match rest.strip_prefix("//").unwrap_or(rest) {
-            "" => bad(
-                "sqlite:",
-                "the path is missing; write sqlite:/path/to/maos.db",
-            ),
+            "" => bad("sqlite:", "the path is missing; write sqlite:/path/to/maos.db"),
             path => Ok(Place::File(PathBuf::from(path))),
         },
-        "postgres" | "postgresql" => bad(
-            &format!("{scheme}://…"),
-            "this MAOS was built without PostgreSQL; use sqlite:/path/to/maos.db",
-        ),
-        _ => bad(
-            &format!("{scheme}:…"),
-            "unknown kind of database; use sqlite:/path/to/maos.db",
-        ),
+        "postgres" | "postgresql" => bad(&format!("{scheme}://…"), "this MAOS was built without PostgreSQL; use sqlite:/path/to/maos.db"),
+        _ => bad(&format!("{scheme}:…"), "unknown kind of database; use sqlite:/path/to/maos.db"),
     }
 }
 
 fn bad(url: &str, why: &str) -> Result<Place> {
-    Err(StoreError::Url {
-        url: url.to_owned(),
-        why: why.to_owned(),
-    })
+    Err(StoreError::Url { url: url.to_owned(), why: why.to_owned() })
 }
 
 #[cfg(test)]
@@ -55,13 +43,7 @@ mod tests {
         assert_eq!(parse("sqlite:///a/b.db"), file("/a/b.db"));
         assert_eq!(parse("sqlite:b.db"), file("b.db"));
         assert_eq!(parse("sqlite::memory:"), Ok(Place::Memory));
-        for bad in [
-            "postgresql://u:secret@h/db",
-            "mysql://u:secret@h/db",
-            "u:secret@h",
-            "sqlite:",
-            "",
-        ] {
+        for bad in ["postgresql://u:secret@h/db", "mysql://u:secret@h/db", "u:secret@h", "sqlite:", ""] {
             let text = parse(bad).unwrap_err().to_string();
             assert!(!text.contains("secret"), "{text}");
         }

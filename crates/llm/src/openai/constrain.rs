@@ -3,13 +3,107 @@
 //!
 //! Invariant: only a text that is exactly such an object, naming a tool that was offered, becomes a call.
 use maos_engine::message::{Request, ToolChoice, ToolSpec};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value};
 
 /// What a constrained request carries instead of tools.
-pub(super) struct Constrained {
-    pub(super) response_format: Value,
+pub(super) struct Constrained<'a> {
+    pub(super) response_format: ResponseFormat<'a>,
     pub(super) instruction: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct ResponseFormat<'a> {
+    r#type: &'static str,
+    json_schema: NamedSchema<'a>,
+}
+
+#[derive(Serialize)]
+struct NamedSchema<'a> {
+    name: &'static str,
+    strict: bool,
+    schema: CallSchema<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum CallSchema<'a> {
+    One(OneCall<'a>),
+    Any {
+        #[serde(rename = "anyOf")]
+        any_of: Vec<OneCall<'a>>,
+    },
+}
+
+#[derive(Serialize)]
+struct OneCall<'a> {
+    r#type: &'static str,
+    properties: CallProperties<'a>,
+    required: [&'static str; 2],
+    #[serde(rename = "additionalProperties")]
+    additional_properties: bool,
+}
+
+/// The name first: a model that writes from left to right must choose before it fills in.
+#[derive(Serialize)]
+struct CallProperties<'a> {
+    name: Const<'a>,
+    arguments: Ordered<'a>,
+}
+
+#[derive(Serialize)]
+struct Const<'a> {
+    r#const: &'a str,
+}
+
+impl<'a> OneCall<'a> {
+    fn of(tool: &'a ToolSpec) -> Self {
+        Self {
+            r#type: "object",
+            properties: CallProperties { name: Const { r#const: &tool.name }, arguments: Ordered(&tool.input_schema) },
+            required: ["name", "arguments"],
+            additional_properties: false,
+        }
+    }
+}
+
+/// A schema whose properties are written in the order in which it requires them, because grammars made from it keep that order
+/// (a JSON value in memory has lost it): otherwise a small model spends its output on whatever comes first in the alphabet.
+struct Ordered<'a>(&'a Value);
+
+struct Properties<'a> {
+    all: &'a Map<String, Value>,
+    required: Option<&'a Value>,
+}
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(map) => {
+                let mut out = s.serialize_map(Some(map.len()))?;
+                for (key, value) in map {
+                    match value {
+                        Value::Object(all) if key == "properties" => {
+                            out.serialize_entry(key, &Properties { all, required: map.get("required") })?;
+                        }
+                        other => out.serialize_entry(key, &Ordered(other))?,
+                    }
+                }
+                out.end()
+            }
+            Value::Array(items) => s.collect_seq(items.iter().map(Ordered)),
+            plain => plain.serialize(s),
+        }
+    }
+}
+
+impl Serialize for Properties<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let required: Vec<&str> = self.required.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let first = required.iter().filter_map(|name| self.all.get_key_value(*name));
+        let rest = self.all.iter().filter(|(name, _)| !required.contains(&name.as_str()));
+        s.collect_map(first.chain(rest).map(|(name, schema)| (name, Ordered(schema))))
+    }
 }
 
 /// A call read from text.
@@ -30,28 +124,24 @@ fn offered(request: &Request) -> Option<Vec<&ToolSpec>> {
 }
 
 /// The schema and the instruction, if a tool is forced.
-pub(super) fn forced(request: &Request) -> Option<Constrained> {
-    let tools = offered(request)?;
-    let one = |t: &&ToolSpec| {
-        json!({
-            "type": "object",
-            "properties": {"name": {"const": t.name}, "arguments": t.input_schema},
-            "required": ["name", "arguments"],
-            "additionalProperties": false,
-        })
-    };
-    let schema = match tools.as_slice() {
-        [only] => one(only),
-        several => json!({"anyOf": several.iter().map(one).collect::<Vec<_>>()}),
-    };
+///
+/// # Errors
+/// Only if a schema cannot be written as JSON.
+pub(super) fn forced(request: &Request) -> Result<Option<Constrained<'_>>, serde_json::Error> {
+    let Some(tools) = offered(request) else { return Ok(None) };
     let mut instruction = String::from(
         "Answer with one JSON object {\"name\": …, \"arguments\": {…}} that calls one of these tools, and with nothing else.\n",
     );
     for tool in &tools {
-        instruction.push_str(&format!("- {}: {} Arguments: {}\n", tool.name, tool.description.trim(), tool.input_schema));
+        let schema = serde_json::to_string(&Ordered(&tool.input_schema))?;
+        instruction.push_str(&format!("- {}: {} Arguments: {schema}\n", tool.name, tool.description.trim()));
     }
-    let response_format = json!({"type": "json_schema", "json_schema": {"name": "tool_call", "strict": true, "schema": schema}});
-    Some(Constrained { response_format, instruction })
+    let schema = match tools.as_slice() {
+        [only] => CallSchema::One(OneCall::of(only)),
+        several => CallSchema::Any { any_of: several.iter().map(|t| OneCall::of(t)).collect() },
+    };
+    let json_schema = NamedSchema { name: "tool_call", strict: true, schema };
+    Ok(Some(Constrained { response_format: ResponseFormat { r#type: "json_schema", json_schema }, instruction }))
 }
 
 /// Whether the model's text is to be read as a call and not shown as it comes.
@@ -82,7 +172,23 @@ mod tests {
     use maos_engine::message::ToolSpec;
     use serde_json::json;
 
-    use super::read;
+    use super::{Ordered, read};
+
+    #[test]
+    fn properties_are_written_in_the_order_in_which_they_are_required() {
+        let schema = json!({
+            "type": "object", "required": ["steps", "rationale"],
+            "properties": {
+                "a_note": {"type": "string"}, "rationale": {"type": "string"},
+                "steps": {"type": "array", "items": {"required": ["title", "id"], "properties": {"id": {}, "title": {}}}},
+            },
+        });
+        let written = serde_json::to_string(&Ordered(&schema)).unwrap();
+        let at = |word: &str| written.find(word).unwrap();
+        assert!(at("\"steps\":") < at("\"rationale\":") && at("\"rationale\":") < at("\"a_note\":"), "{written}");
+        assert!(at("\"title\":") < at("\"id\":"), "{written}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), schema);
+    }
 
     #[test]
     fn only_an_exact_call_is_a_call() {

@@ -32,7 +32,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Value>,
+    response_format: Option<constrain::ResponseFormat<'a>>,
     messages: Messages<'a>,
 }
 
@@ -179,7 +179,8 @@ fn join(text: &mut String, more: &str) {
 
 /// The body of a request.
 pub(super) fn body(request: &Request, dialect: Dialect) -> Result<Vec<u8>, serde_json::Error> {
-    let constrained = dialect.constrain.then(|| constrain::forced(request)).flatten();
+    let constrained = if dialect.constrain { constrain::forced(request)? } else { None };
+    let instruction = constrained.as_ref().map(|c| c.instruction.clone());
     let tools_here = !request.tools.is_empty() && constrained.is_none();
     let max = Some(request.max_output_tokens);
     let body = Body {
@@ -191,12 +192,8 @@ pub(super) fn body(request: &Request, dialect: Dialect) -> Result<Vec<u8>, serde
         temperature: request.temperature_milli.filter(|_| dialect.accepts.sampling).map(|m| f64::from(m) / 1_000.0),
         tools: tools_here.then_some(Tools(&request.tools)),
         tool_choice: if tools_here { choice(&request.tool_choice) } else { None },
-        response_format: constrained.as_ref().map(|c| c.response_format.clone()),
-        messages: Messages {
-            system: &request.system,
-            addendum: constrained.as_ref().map(|c| c.instruction.as_str()),
-            messages: &request.messages,
-        },
+        response_format: constrained.map(|c| c.response_format),
+        messages: Messages { system: &request.system, addendum: instruction.as_deref(), messages: &request.messages },
     };
     let mut out = Vec::with_capacity(1_024 + 4 * crate::estimate::request_tokens(request) as usize);
     serde_json::to_writer(&mut out, &body)?;

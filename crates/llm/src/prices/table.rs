@@ -143,7 +143,7 @@ impl PriceTable {
         self.matching(&format!("{provider}/{model}")).find_map(|e| e.accepts).unwrap_or_default()
     }
 
-    /// Names (without patterns) of a provider's models that are not retired at a time.
+    /// Names (without patterns) of a provider's models that are not retired at a time (`i64::MAX`: whose end is not even announced).
     pub fn active(&self, provider: Provider, at_unix_ms: i64) -> Vec<String> {
         let day = day(at_unix_ms);
         let mut names: Vec<String> = Vec::new();

@@ -199,13 +199,25 @@ async fn a_server_that_does_not_stream() {
 }
 
 #[tokio::test]
-async fn one_connection_is_used_again() {
-    let server = Server::stream(openai_stream(&[delta(json!({"content": "x"})), finish("stop")])).await;
+async fn connections_are_used_again_where_the_server_keeps_them() {
+    let body = openai_stream(&[delta(json!({"content": "x"})), finish("stop")]);
+    let whole = |head: &[(&str, &str)]| [stream_head(head), piece(body.as_bytes()), b"0\r\n\r\n".to_vec()].concat();
+    // The first answer tells what kind of server it is.
+    let server = Server::always(vec![Act::Send(whole(&[("server", "uvicorn")]))]).await;
     let (_models, chosen) = openai(&server, patient());
     for _ in 0..5 {
         chosen.call(&request(&chosen), &NoParts).await.expect("an answer");
     }
-    assert_eq!((server.received().len(), server.connections()), (5, 1));
+    assert_eq!((server.received().len(), server.connections()), (5, 2));
+
+    // llama.cpp promises to keep the connection, and closes it after each stream.
+    let head = [("server", "llama.cpp"), ("keep-alive", "timeout=5, max=100")];
+    let server = Server::always(vec![Act::Send(whole(&head)), Act::Close]).await;
+    let (_models, chosen) = openai(&server, patient());
+    for _ in 0..20 {
+        chosen.call(&request(&chosen), &NoParts).await.expect("no call is lost");
+    }
+    assert_eq!((server.received().len(), server.connections()), (20, 20));
 }
 
 fn constrained(url: &str) -> Options {

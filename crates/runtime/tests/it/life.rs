@@ -52,8 +52,11 @@ async fn cancel_stops_everything_and_keeps_the_state() {
     // Cancelling again is no error; pausing is.
     assert_eq!(runtime.cancel(&id, None).await.unwrap().status, Status::Cancelled);
     assert!(runtime.pause(&id).await.unwrap_err().to_string().contains("has ended"));
-    // All agents are free again.
+    // All agents are free again, and nobody holds the task any more.
     until_free(&runtime).await;
+    while runtime.status().await.unwrap().live > 0 {
+        tokio::task::yield_now().await;
+    }
     runtime.stop(Duration::from_secs(5)).await;
 }
 

@@ -191,7 +191,7 @@ pub(crate) fn rate_headers(out: &mut Vec<u8>, seen: &RateSeen, now: u64) {
     let mut line = |name: &str, line: &RateLine| {
         header(out, &format!("anthropic-ratelimit-{name}-limit"), &line.limit.to_string());
         header(out, &format!("anthropic-ratelimit-{name}-remaining"), &line.remaining.to_string());
-        header(out, &format!("anthropic-ratelimit-{name}-reset"), &rfc3339(now + line.reset_ms.div_ceil(1_000)));
+        header(out, &format!("anthropic-ratelimit-{name}-reset"), &super::times::rfc3339(now + line.reset_ms.div_ceil(1_000)));
     };
     if let Some(requests) = &seen.requests {
         line("requests", requests);
@@ -206,32 +206,5 @@ pub(crate) fn rate_headers(out: &mut Vec<u8>, seen: &RateSeen, now: u64) {
     }
     if let Some(output) = &seen.output_tokens {
         line("output-tokens", output);
-    }
-}
-
-/// A time as `2026-11-22T10:11:31Z`.
-pub(crate) fn rfc3339(unix_seconds: u64) -> String {
-    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Days since 0000-03-01, in eras of 400 years (Howard Hinnant's civil_from_days).
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(rfc3339(1_795_342_291), "2026-11-22T10:11:31Z");
     }
 }

@@ -12,6 +12,9 @@ const HEADERS_MAX: usize = 100;
 /// Most bytes of a body, as the real API has it.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
 
+/// Room made for each read of a request line, in bytes.
+const READ_BYTES: usize = 4 << 10;
+
 /// A request, complete.
 pub(crate) struct Call {
     pub(crate) method: String,
@@ -72,6 +75,7 @@ pub(crate) async fn read(stream: &mut TcpStream, buf: &mut BytesMut) -> Result<C
         if buf.len() > HEAD_BYTES_MAX {
             return Err(NoCall::Wrong(431, "headers are too large"));
         }
+        buf.reserve(READ_BYTES);
         if stream.read_buf(buf).await? == 0 {
             return Err(NoCall::Closed);
         }

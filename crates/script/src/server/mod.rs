@@ -26,6 +26,7 @@ mod openai_in;
 mod openai_out;
 mod play;
 mod route;
+mod times;
 
 pub use ledger::{Count, Stats};
 
@@ -157,7 +158,7 @@ impl Running {
         self.shared.ledger.log_lines(0)
     }
 
-    /// Waits until the counters say so. Checked after every start and end of a call.
+    /// Waits until the counters say so. Checked after every start and end of a call, and without `by_rule` and `by_hash`, which are empty here.
     pub async fn until(&self, done: impl Fn(&Stats) -> bool) {
         let mut changes = self.shared.ledger.changes();
         while !done(&self.shared.ledger.summary()) {

@@ -10,7 +10,7 @@ use super::frames::Frames;
 use super::http::{self, Call};
 use super::ledger::{Open, Outcome};
 use super::route::{Api, id_header};
-use super::{anthropic_out, openai_out};
+use super::{anthropic_out, openai_out, times};
 use crate::fault::{ErrorBody, Fault, status_of_kind};
 use crate::planned::Planned;
 use crate::state::ScriptState;
@@ -218,7 +218,13 @@ impl Player<'_> {
             }
         }
         for (name, value) in &self.planned.headers {
-            http::header(&mut out, name, value);
+            match value.parse::<u64>() {
+                Ok(seconds) if self.planned.retry_as_date && name == "retry-after" => {
+                    // A date has whole seconds: one more, so that it is never too early.
+                    http::header(&mut out, name, &times::http_date(self.created + seconds + 1));
+                }
+                Ok(_) | Err(_) => http::header(&mut out, name, value),
+            }
         }
         out
     }

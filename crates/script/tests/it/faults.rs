@@ -35,6 +35,16 @@ async fn a_status_with_headers_and_its_error() {
 }
 
 #[tokio::test]
+async fn the_wait_is_told_in_three_forms() {
+    let seconds = stream("{status: 429, retry_after: {ms: 1500}}").await;
+    assert_eq!(seconds.header("retry-after"), Some("2"));
+    let ms = stream("{status: 429, retry_after: {ms: 1500, as: ms}}").await;
+    assert_eq!((ms.header("retry-after-ms"), ms.header("retry-after")), (Some("1500"), None));
+    let date = stream("{status: 529, retry_after: {ms: 1500, as: date}}").await;
+    assert!(date.header("retry-after").expect("a date").ends_with(" GMT"));
+}
+
+#[tokio::test]
 async fn every_error_status_has_its_type() {
     for (status, kind) in [
         (400, "invalid_request_error"),

@@ -61,3 +61,23 @@ fn every_example_in_the_manual_is_valid() {
         }
     }
 }
+
+#[test]
+fn damaged_scripts_are_errors_with_a_line_never_a_panic() {
+    let lines: Vec<&str> = include_str!("full.yml").lines().collect();
+    for at in 0..lines.len() {
+        let variants = [
+            [&lines[..at], &lines[at + 1..]].concat(),
+            [&lines[..=at], &lines[at..]].concat(),
+            [&lines[..at], &["      - {{{ : ]"][..], &lines[at..]].concat(),
+            [&lines[..at], &["\tx: &a *a"][..], &lines[at..]].concat(),
+            lines[..at].to_vec(),
+        ];
+        for variant in variants {
+            if let Err(error) = Script::parse(&variant.join("\n")) {
+                assert!((1..=variant.len() as u64 + 1).contains(&error.line), "{error}");
+                assert!(!error.message.is_empty() && !error.message.contains('\n'), "{error:?}");
+            }
+        }
+    }
+}

@@ -178,6 +178,13 @@ fn the_built_in_script_plans_what_the_tool_offers() {
     let plan = plan_of(&answer(&state, &request).reply());
     assert_eq!(depends(&plan), ["s1<", "s2<", "s3<s1,s2"]);
     assert_eq!(plan["steps"][1]["agent_type"], "tester");
+    let step = "# The task\ncompare\n\n## Part 1 (s1)\nstep s1 says\n\n# Your step: Part 2 (s2)\ndo it";
+    request.tools.clear();
+    request.messages = vec![Message::user(step)];
+    let planned = answer(&state, &request);
+    assert_eq!(planned.rule.as_ref(), "step");
+    assert!(planned.reply().text().contains("output of step s2") && planned.reply().text().contains("Task: compare"));
+    request.tools = vec![tool("submit_plan"), tool("answer")];
     request.messages = vec![Message::user("What is 2+2?")];
     let Some(Block::ToolUse { name, .. }) = answer(&state, &request).reply().content.into_iter().next() else { panic!("no call") };
     assert_eq!(name, "answer");

@@ -38,9 +38,7 @@ impl Checkpointer {
         let thread = std::thread::Builder::new()
             .name("maos-store-copier".to_owned())
             .spawn(move || copy_when_asked(&conn, &asked, &shared))
-            .map_err(|e| StoreError::Database {
-                detail: format!("cannot start the copying thread: {e}"),
-            })?;
+            .map_err(|e| StoreError::Database { detail: format!("cannot start the copying thread: {e}") })?;
         Ok(Checkpointer { ask, state, thread })
     }
 
@@ -51,9 +49,7 @@ impl Checkpointer {
         if let Some(e) = self.state.failure.get() {
             return Err(e.clone());
         }
-        ended.map_err(|_| StoreError::Database {
-            detail: "the copying thread panicked".to_owned(),
-        })?;
+        ended.map_err(|_| StoreError::Database { detail: "the copying thread panicked".to_owned() })?;
         wal(writer, "PRAGMA wal_checkpoint(TRUNCATE)").map(|_| ())
     }
 
@@ -91,10 +87,7 @@ fn copy_when_asked(conn: &Connection, asked: &Receiver<()>, state: &State) {
 
 /// Pages in the log and pages of it that are in the database, after running the statement.
 fn wal(conn: &Connection, pragma: &str) -> Result<(i64, i64)> {
-    let run = || {
-        conn.prepare_cached(pragma)?
-            .query_row([], |r| Ok((r.get(1)?, r.get(2)?)))
-    };
+    let run = || conn.prepare_cached(pragma)?.query_row([], |r| Ok((r.get(1)?, r.get(2)?)));
     run().map_err(|e| classify(&e))
 }
 
@@ -107,10 +100,7 @@ mod tests {
     fn fill(conn: &Connection, pages: usize) {
         let row = vec![7_u8; 4000];
         for _ in 0..pages {
-            conn.prepare_cached("INSERT INTO t VALUES ($1)")
-                .unwrap()
-                .execute([&row])
-                .unwrap();
+            conn.prepare_cached("INSERT INTO t VALUES ($1)").unwrap().execute([&row]).unwrap();
         }
     }
 
@@ -147,12 +137,7 @@ mod tests {
         conn.execute_batch("COMMIT").unwrap();
         let reader = open::writer(&place, false, None).unwrap();
         reader.execute_batch("BEGIN").unwrap();
-        assert!(
-            reader
-                .query_row("SELECT COUNT(*) FROM t", [], |r| r.get::<_, i64>(0))
-                .unwrap()
-                > 8000
-        );
+        assert!(reader.query_row("SELECT COUNT(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap() > 8000);
         copied(&checkpointer, &conn);
         fill(&conn, 10);
         reader.execute_batch("COMMIT").unwrap();

@@ -33,22 +33,11 @@ pub(crate) fn claim(conn: &Connection, want: &ClaimRequest) -> Tx<Vec<Claimed>> 
     {
         let mut stmt = conn.prepare_cached(sql::CLAIM)?;
         let lane_max = want.lane_max.unwrap_or(i64::MAX);
-        let mut rows = stmt.query((
-            &want.owner.id,
-            lane_max,
-            i64::from(want.limit.min(CLAIM_MAX)),
-        ))?;
+        let mut rows = stmt.query((&want.owner.id, lane_max, i64::from(want.limit.min(CLAIM_MAX))))?;
         while let Some(r) = rows.next()? {
             let task: String = r.get(0)?;
-            let lease = Lease {
-                task: task.clone(),
-                epoch: uint(r.get(1)?),
-                owner: want.owner.id.clone(),
-            };
-            let head = Head {
-                seq: uint(r.get(2)?),
-                hash: r.get(3)?,
-            };
+            let lease = Lease { task: task.clone(), epoch: uint(r.get(1)?), owner: want.owner.id.clone() };
+            let head = Head { seq: uint(r.get(2)?), hash: r.get(3)? };
             let order: (i64, i64, String) = (r.get(4)?, r.get(5)?, task);
             claimed.push((order, Claimed { lease, head }));
         }
@@ -68,11 +57,7 @@ pub(crate) fn renew(conn: &Connection, owner: &Owner) -> Tx<bool> {
 
 /// See [`crate::Queue::release`].
 pub(crate) fn release(conn: &Connection, lease: &Lease) -> Tx<bool> {
-    Ok(exec(
-        conn,
-        sql::RELEASE,
-        (&lease.task, int(lease.epoch), &lease.owner),
-    )? == 1)
+    Ok(exec(conn, sql::RELEASE, (&lease.task, int(lease.epoch), &lease.owner))? == 1)
 }
 
 /// See [`crate::Queue::steal_all`].

@@ -48,12 +48,8 @@ pub(crate) fn classify(e: &rusqlite::Error) -> StoreError {
     match code.code {
         ErrorCode::DiskFull => StoreError::Full { detail },
         // The shared-memory index could not grow: nothing of the transaction was committed.
-        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHMSIZE => {
-            StoreError::Full { detail }
-        }
-        ErrorCode::SystemIoFailure => StoreError::Io {
-            detail: format!("{detail}, code {}", code.extended_code),
-        },
+        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full { detail },
+        ErrorCode::SystemIoFailure => StoreError::Io { detail: format!("{detail}, code {}", code.extended_code) },
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged { detail },
         _ => StoreError::Database { detail },
     }

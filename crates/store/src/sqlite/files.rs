@@ -16,22 +16,15 @@ type Identity = (u64, u64);
 impl Files {
     /// Remembers what is at `path` now.
     pub(crate) fn open(path: PathBuf) -> Result<Files> {
-        let identity = identity(&path).ok_or_else(|| StoreError::Missing {
-            path: path.display().to_string(),
-        })?;
+        let identity = identity(&path).ok_or_else(|| StoreError::Missing { path: path.display().to_string() })?;
         let mut log = path.clone().into_os_string();
         log.push("-wal");
-        Ok(Files {
-            database: (path, identity),
-            log: (PathBuf::from(log), None),
-        })
+        Ok(Files { database: (path, identity), log: (PathBuf::from(log), None) })
     }
 
     /// After a commit and before anybody is told: what was written is still what the paths name.
     pub(crate) fn check(&mut self) -> Result<()> {
-        let replaced = |path: &Path| StoreError::Replaced {
-            path: path.display().to_string(),
-        };
+        let replaced = |path: &Path| StoreError::Replaced { path: path.display().to_string() };
         if identity(&self.database.0) != Some(self.database.1) {
             return Err(replaced(&self.database.0));
         }

@@ -33,10 +33,7 @@ pub(crate) fn writer(place: &Place, create: bool, bytes_max: Option<u64>) -> Res
                 conn.busy_timeout(BUSY_WAIT)?;
                 let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0))?;
                 if mode != "wal" {
-                    let detail = format!(
-                        "{} cannot use a write-ahead log (mode {mode})",
-                        path.display()
-                    );
+                    let detail = format!("{} cannot use a write-ahead log (mode {mode})", path.display());
                     return Err(StoreError::Database { detail }.into());
                 }
                 conn
@@ -49,9 +46,7 @@ pub(crate) fn writer(place: &Place, create: bool, bytes_max: Option<u64>) -> Res
             let page: i64 = conn.query_row("PRAGMA page_size", [], |r| r.get(0))?;
             let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page;
             conn.query_row("PRAGMA max_page_count", [], |r| r.get::<_, i64>(0))?;
-            conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |r| {
-                r.get::<_, i64>(0)
-            })?;
+            conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |r| r.get::<_, i64>(0))?;
         }
         Ok(conn)
     };
@@ -88,8 +83,7 @@ fn settings(conn: &Connection, cache_mib: i64) -> Tx<()> {
 fn library_ok() -> Result<()> {
     let version = rusqlite::version_number();
     if version < SQLITE_VERSION_MIN {
-        let detail =
-            format!("SQLite {version} can lose commits; at least {SQLITE_VERSION_MIN} is needed");
+        let detail = format!("SQLite {version} can lose commits; at least {SQLITE_VERSION_MIN} is needed");
         return Err(StoreError::Database { detail });
     }
     Ok(())
@@ -101,29 +95,19 @@ fn make_file(path: &Path, create: bool) -> Result<()> {
         return Ok(());
     }
     if !create {
-        return Err(StoreError::Missing {
-            path: path.display().to_string(),
-        });
+        return Err(StoreError::Missing { path: path.display().to_string() });
     }
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    made.map(drop).map_err(|e| StoreError::Database {
-        detail: format!("cannot make {}: {e}", path.display()),
-    })
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).map_err(|e| StoreError::Database { detail: format!("cannot make {}: {e}", path.display()) })
 }
 
 /// What the database has and what is still to be done. [`StoreError::SchemaNewer`] when it is too new.
 pub(crate) fn status(conn: &Connection) -> Result<Vec<Migration>> {
     let run = || -> Tx<Vec<Migration>> {
-        let table =
-            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migration'";
+        let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migration'";
         let mut have: Vec<(u32, Micros)> = Vec::new();
         if conn.prepare(table)?.exists([])? {
-            let mut stmt =
-                conn.prepare("SELECT version, applied_at FROM schema_migration ORDER BY version")?;
+            let mut stmt = conn.prepare("SELECT version, applied_at FROM schema_migration ORDER BY version")?;
             let rows = stmt.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
             have = rows.collect::<rusqlite::Result<_>>()?;
         }
@@ -132,11 +116,7 @@ pub(crate) fn status(conn: &Connection) -> Result<Vec<Migration>> {
             return Err(StoreError::SchemaNewer { found, known }.into());
         }
         let at = |version| have.iter().find(|m| m.0 == version).map(|m| m.1);
-        let one = |s: &crate::migrate::Step| Migration {
-            version: s.version,
-            name: s.name.to_owned(),
-            applied_at: at(s.version),
-        };
+        let one = |s: &crate::migrate::Step| Migration { version: s.version, name: s.name.to_owned(), applied_at: at(s.version) };
         Ok(SQLITE.iter().map(one).collect())
     };
     run().map_err(StoreError::from)
@@ -149,10 +129,7 @@ pub(crate) fn migrate(conn: &Connection) -> Result<Vec<Migration>> {
         let run = || -> Tx<Option<Migration>> {
             conn.execute_batch("BEGIN IMMEDIATE")?;
             // Looked up inside the transaction: another process may have done it meanwhile.
-            if status(conn)?
-                .iter()
-                .any(|m| m.version == step.version && m.applied_at.is_some())
-            {
+            if status(conn)?.iter().any(|m| m.version == step.version && m.applied_at.is_some()) {
                 return Ok(None);
             }
             conn.execute_batch(
@@ -162,17 +139,10 @@ pub(crate) fn migrate(conn: &Connection) -> Result<Vec<Migration>> {
             conn.execute_batch(step.sql)?;
             let at = now();
             let row = (step.version, step.name, at);
-            conn.execute(
-                "INSERT INTO schema_migration (version, name, applied_at) VALUES ($1, $2, $3)",
-                row,
-            )?;
+            conn.execute("INSERT INTO schema_migration (version, name, applied_at) VALUES ($1, $2, $3)", row)?;
             crash::point("store.migrate.before_commit");
             conn.execute_batch("COMMIT")?;
-            Ok(Some(Migration {
-                version: step.version,
-                name: step.name.to_owned(),
-                applied_at: Some(at),
-            }))
+            Ok(Some(Migration { version: step.version, name: step.name.to_owned(), applied_at: Some(at) }))
         };
         let outcome = run();
         if !conn.is_autocommit() {
@@ -185,9 +155,7 @@ pub(crate) fn migrate(conn: &Connection) -> Result<Vec<Migration>> {
 
 /// Only for the record of when a migration ran.
 fn now() -> Micros {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
 }
 
@@ -195,9 +163,7 @@ fn now() -> Micros {
 pub(crate) fn check(conn: &Connection) -> Result<Vec<String>> {
     let run = || -> Tx<Vec<String>> {
         let mut stmt = conn.prepare("PRAGMA quick_check")?;
-        let lines = stmt
-            .query_map([], |r| r.get::<_, String>(0))?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let lines = stmt.query_map([], |r| r.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(lines.into_iter().filter(|l| l != "ok").collect())
     };
     run().map_err(StoreError::from)

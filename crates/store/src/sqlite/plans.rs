@@ -39,32 +39,12 @@ fn claims_read_the_start_of_the_claim_index() {
     direct(&conn, sql::PROMOTE);
     direct(&conn, sql::SWEEP);
     direct(&conn, sql::RELEASE);
-    assert!(
-        plan(&conn, sql::CLAIM)
-            .iter()
-            .any(|l| l.contains("task_ready"))
-    );
-    assert!(
-        plan(&conn, sql::PROMOTE)
-            .iter()
-            .any(|l| l.contains("task_timer"))
-    );
-    assert!(
-        plan(&conn, sql::SWEEP)
-            .iter()
-            .any(|l| l.contains("task_held"))
-    );
+    assert!(plan(&conn, sql::CLAIM).iter().any(|l| l.contains("task_ready")));
+    assert!(plan(&conn, sql::PROMOTE).iter().any(|l| l.contains("task_timer")));
+    assert!(plan(&conn, sql::SWEEP).iter().any(|l| l.contains("task_held")));
     // These stop at the first entry of a partial index.
-    assert!(
-        plan(&conn, sql::ANY_READY)
-            .iter()
-            .any(|l| l.contains("task_ready"))
-    );
-    assert!(
-        plan(&conn, sql::NEXT_WAKE)
-            .iter()
-            .any(|l| l.contains("SEARCH") && l.contains("task_timer"))
-    );
+    assert!(plan(&conn, sql::ANY_READY).iter().any(|l| l.contains("task_ready")));
+    assert!(plan(&conn, sql::NEXT_WAKE).iter().any(|l| l.contains("SEARCH") && l.contains("task_timer")));
 }
 
 #[test]
@@ -98,30 +78,13 @@ fn journals_are_read_by_key() {
 #[test]
 fn pages_continue_from_an_index() {
     let conn = empty();
-    let after = Some(Cursor {
-        priority: 1,
-        created_at: 1,
-        task: "t".into(),
-    });
-    let status = Filter {
-        status: vec!["RUNNING".into()],
-        ..Filter::default()
-    };
-    let batch = Filter {
-        batch: Some("b".into()),
-        ..Filter::default()
-    };
+    let after = Some(Cursor { priority: 1, created_at: 1, task: "t".into() });
+    let status = Filter { status: vec!["RUNNING".into()], ..Filter::default() };
+    let batch = Filter { batch: Some("b".into()), ..Filter::default() };
     for filter in [Filter::default(), status, batch] {
-        let page = Page {
-            after: after.clone(),
-            ..Page::default()
-        };
+        let page = Page { after: after.clone(), ..Page::default() };
         direct(&conn, &filter::list(&filter, &page).unwrap().sql);
     }
-    let page = Page {
-        sort: SortBy::Priority,
-        after,
-        ..Page::default()
-    };
+    let page = Page { sort: SortBy::Priority, after, ..Page::default() };
     direct(&conn, &filter::list(&Filter::default(), &page).unwrap().sql);
 }

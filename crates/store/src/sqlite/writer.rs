@@ -66,13 +66,8 @@ impl<T: Send, F: FnMut(&Connection) -> Tx<Step<T>> + Send> Work for Call<T, F> {
             Err(fault) => {
                 let error = StoreError::from(fault);
                 // SQLite rolls the whole transaction back by itself on some errors.
-                let lost = error.is_fail_stop()
-                    || matches!(error, StoreError::Full { .. })
-                    || conn.is_autocommit();
-                (
-                    Err(error.clone()),
-                    if lost { Ran::Lost(error) } else { Ran::Failed },
-                )
+                let lost = error.is_fail_stop() || matches!(error, StoreError::Full { .. }) || conn.is_autocommit();
+                (Err(error.clone()), if lost { Ran::Lost(error) } else { Ran::Failed })
             }
         };
         self.out = Some(out);
@@ -117,26 +112,15 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the writing thread on `conn`; `side` is `None` for a database in memory.
-    pub(crate) fn start(
-        conn: Connection,
-        side: Option<(Files, Checkpointer)>,
-        queue: usize,
-    ) -> Result<Writer> {
+    pub(crate) fn start(conn: Connection, side: Option<(Files, Checkpointer)>, queue: usize) -> Result<Writer> {
         let (tx, rx) = mpsc::channel(queue.max(1));
         let shared = Arc::new(Shared::default());
         let (files, copier) = side.unzip();
-        let thread = Thread {
-            conn,
-            files,
-            copier,
-            shared: shared.clone(),
-        };
+        let thread = Thread { conn, files, copier, shared: shared.clone() };
         std::thread::Builder::new()
             .name("maos-store-writer".to_owned())
             .spawn(move || thread.serve(rx))
-            .map_err(|e| StoreError::Database {
-                detail: format!("cannot start the writing thread: {e}"),
-            })?;
+            .map_err(|e| StoreError::Database { detail: format!("cannot start the writing thread: {e}") })?;
         Ok(Writer { queue: tx, shared })
     }
 
@@ -149,16 +133,8 @@ impl Writer {
     ) -> Result<T> {
         self.open()?;
         let (reply, answer) = oneshot::channel();
-        let call = Call {
-            work,
-            out: None,
-            reply,
-            about,
-        };
-        self.queue
-            .send(Order::Work(Box::new(call)))
-            .await
-            .map_err(|_| self.gone())?;
+        let call = Call { work, out: None, reply, about };
+        self.queue.send(Order::Work(Box::new(call))).await.map_err(|_| self.gone())?;
         answer.await.map_err(|_| self.gone())?
     }
 
@@ -349,8 +325,7 @@ mod tests {
 
     fn writer() -> Writer {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)")
-            .unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)").unwrap();
         Writer::start(conn, None, 64).unwrap()
     }
 
@@ -363,11 +338,7 @@ mod tests {
     }
 
     async fn count(writer: &Writer) -> Result<i64> {
-        writer
-            .write(About::default(), |c| {
-                keep(c.query_row("SELECT COUNT(*) FROM t", [], |r| r.get(0))?)
-            })
-            .await
+        writer.write(About::default(), |c| keep(c.query_row("SELECT COUNT(*) FROM t", [], |r| r.get(0))?)).await
     }
 
     fn broken(code: i32) -> Fault {
@@ -381,13 +352,7 @@ mod tests {
         let twice = [1, 2, 1, 3].map(|n| insert(&writer, n));
         let [a, b, c, d] = twice;
         let (a, b, c, d) = tokio::join!(a, b, c, d);
-        assert!(matches!(
-            (&a, &c),
-            (
-                Err(StoreError::Database { .. }),
-                Err(StoreError::Database { .. })
-            )
-        ));
+        assert!(matches!((&a, &c), (Err(StoreError::Database { .. }), Err(StoreError::Database { .. }))));
         assert_eq!((b, d), (Ok(()), Ok(())));
         assert_eq!(count(&writer).await, Ok(3));
     }
@@ -413,11 +378,7 @@ mod tests {
     #[tokio::test]
     async fn full_disk_concerns_only_what_does_not_fit() {
         let writer = writer();
-        let too_big = || {
-            writer.write(About::default(), |_| -> Tx<Step<()>> {
-                Err(broken(ffi::SQLITE_FULL))
-            })
-        };
+        let too_big = || writer.write(About::default(), |_| -> Tx<Step<()>> { Err(broken(ffi::SQLITE_FULL)) });
         let (a, full, b) = tokio::join!(insert(&writer, 1), too_big(), insert(&writer, 2));
         assert_eq!((a, b), (Ok(()), Ok(())));
         assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
@@ -429,15 +390,9 @@ mod tests {
     fn errors_are_told_apart() {
         let of = |code| classify(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         assert!(matches!(of(ffi::SQLITE_FULL), StoreError::Full { .. }));
-        assert!(matches!(
-            of(ffi::SQLITE_IOERR_SHMSIZE),
-            StoreError::Full { .. }
-        ));
+        assert!(matches!(of(ffi::SQLITE_IOERR_SHMSIZE), StoreError::Full { .. }));
         assert!(matches!(of(ffi::SQLITE_IOERR_WRITE), StoreError::Io { .. }));
-        assert!(matches!(
-            of(ffi::SQLITE_CORRUPT),
-            StoreError::Damaged { .. }
-        ));
+        assert!(matches!(of(ffi::SQLITE_CORRUPT), StoreError::Damaged { .. }));
         assert!(matches!(of(ffi::SQLITE_BUSY), StoreError::Database { .. }));
     }
 }

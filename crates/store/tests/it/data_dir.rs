@@ -8,17 +8,8 @@ fn second_lock_is_refused_with_the_pid() {
     let place = Place::new();
     let lock = lock_data_dir(place.dir.path()).unwrap();
     let refused = lock_data_dir(place.dir.path()).unwrap_err();
-    assert_eq!(
-        refused,
-        StoreError::InUse {
-            pid: std::process::id()
-        }
-    );
-    assert!(
-        refused
-            .to_string()
-            .contains(&format!("pid {}", std::process::id()))
-    );
+    assert_eq!(refused, StoreError::InUse { pid: std::process::id() });
+    assert!(refused.to_string().contains(&format!("pid {}", std::process::id())));
     drop(lock);
     lock_data_dir(place.dir.path()).unwrap();
 }
@@ -26,9 +17,7 @@ fn second_lock_is_refused_with_the_pid() {
 #[test]
 fn lock_of_a_missing_directory_says_so() {
     let place = Place::new();
-    let error = lock_data_dir(&place.dir.path().join("nowhere"))
-        .unwrap_err()
-        .to_string();
+    let error = lock_data_dir(&place.dir.path().join("nowhere")).unwrap_err().to_string();
     assert!(error.contains("nowhere/maos.lock"), "{error}");
 }
 
@@ -38,22 +27,11 @@ async fn deleted_database_stops_the_store() {
     let store = place.open().await;
     let (lease, head) = journal(&*store, "t", 3).await;
     std::fs::remove_file(place.path()).unwrap();
-    let refused = store
-        .append(&lease, &head, commit(5, row("RUNNING")))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused,
-        StoreError::Replaced {
-            path: place.path().display().to_string()
-        }
-    );
+    let refused = store.append(&lease, &head, commit(5, row("RUNNING"))).await.unwrap_err();
+    assert_eq!(refused, StoreError::Replaced { path: place.path().display().to_string() });
     assert!(refused.is_fail_stop());
     assert_eq!(store.failure(), Some(refused.clone()));
-    assert_eq!(
-        store.append(&lease, &head, commit(5, row("RUNNING"))).await,
-        Err(refused.clone())
-    );
+    assert_eq!(store.append(&lease, &head, commit(5, row("RUNNING"))).await, Err(refused.clone()));
     assert_eq!(store.head("t").await, Err(refused.clone()));
     assert_eq!(store.close().await, Err(refused));
     assert!(!place.path().exists());
@@ -68,10 +46,7 @@ async fn replaced_database_stops_the_store() {
     std::fs::copy(place.path(), &copy).unwrap();
     std::fs::rename(&copy, place.path()).unwrap();
     let refused = store.append(&lease, &head, commit(5, row("RUNNING"))).await;
-    assert!(
-        matches!(refused, Err(StoreError::Replaced { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::Replaced { .. })), "{refused:?}");
 }
 
 #[tokio::test]
@@ -81,26 +56,15 @@ async fn deleted_log_stops_the_store() {
     let (lease, head) = journal(&*store, "t", 3).await;
     std::fs::remove_file(place.dir.path().join("maos.db-wal")).unwrap();
     let refused = store.append(&lease, &head, commit(5, row("RUNNING"))).await;
-    assert!(
-        matches!(refused, Err(StoreError::Replaced { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::Replaced { .. })), "{refused:?}");
 }
 
 #[tokio::test]
 async fn missing_database_is_not_made_unasked() {
     let place = Place::new();
-    let options = ConnectOptions {
-        create: false,
-        ..ConnectOptions::default()
-    };
+    let options = ConnectOptions { create: false, ..ConnectOptions::default() };
     let refused = connect(&place.url(), options.clone()).await.err().unwrap();
-    assert_eq!(
-        refused,
-        StoreError::Missing {
-            path: place.path().display().to_string()
-        }
-    );
+    assert_eq!(refused, StoreError::Missing { path: place.path().display().to_string() });
     assert!(!place.path().exists());
     place.open().await.close().await.unwrap();
     connect(&place.url(), options).await.unwrap();
@@ -113,10 +77,7 @@ async fn database_is_its_owners_alone() {
     let store = place.open().await;
     journal(&*store, "t", 2).await;
     for tail in ["", "-wal"] {
-        let mode = std::fs::metadata(format!("{}{tail}", place.path().display()))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(format!("{}{tail}", place.path().display())).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "maos.db{tail}");
     }
 }

@@ -1,8 +1,5 @@
 //! All integration tests of the store in one binary.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failed unwrap is a failed test, also in helpers"
-)]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in helpers")]
 mod corrupt;
 mod crash;
 mod data_dir;
@@ -25,9 +22,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Place {
-        Place {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Place { dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -39,9 +34,7 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
-        connect(&self.url(), ConnectOptions::default())
-            .await
-            .unwrap()
+        connect(&self.url(), ConnectOptions::default()).await.unwrap()
     }
 
     /// A connection of one's own, to look behind the store's back.
