@@ -146,12 +146,6 @@ impl Gate {
         view
     }
 
-    /// Limits learned elsewhere (another node of the cluster); lowers only.
-    pub fn learn(&self, limits: &Limits) {
-        self.core().learn(Instant::now(), limits);
-        self.changed.notify_waiters();
-    }
-
     fn core(&self) -> MutexGuard<'_, Core> {
         // The core does arithmetic only; were it ever to panic, its state would still be usable.
         self.core.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -93,12 +93,13 @@ impl Who {
 }
 
 impl Http {
-    /// Builds the client. The system's certificates are used; only where there are none at all, the built-in ones.
-    pub(crate) fn new(timeouts: Timeouts) -> Result<Self, ConfigError> {
+    /// Builds the client. `direct`: for this machine, so no proxy of the environment stands between. The system's certificates are used; only where there are none at all, the built-in ones.
+    pub(crate) fn new(timeouts: Timeouts, direct: bool) -> Result<Self, ConfigError> {
         // An error means that some provider is installed already, which is all we need.
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            Client::builder()
+            let client = if direct { Client::builder().no_proxy() } else { Client::builder() };
+            client
                 .user_agent(concat!("maos/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
@@ -322,10 +323,20 @@ pub(crate) fn base_url(text: &str, name: &'static str) -> Result<Url, ConfigErro
     Ok(url)
 }
 
+/// Whether a URL means this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let named = host == "localhost" || host.ends_with(".localhost");
+    named || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// The proxy that requests to this URL go through by the environment, without user and password; for display only (the client
 /// reads the same variables itself).
 pub(crate) fn proxy_for(url: &Url) -> Option<String> {
     let var = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    if is_loopback(url) {
+        return None;
+    }
     let either = |name: &str| var(&name.to_ascii_lowercase()).or_else(|| var(name));
     let text = match url.scheme() {
         "https" => either("HTTPS_PROXY"),
@@ -369,4 +380,47 @@ fn no_system_roots(error: &reqwest::Error) -> bool {
 
 fn built_in_roots() -> Vec<Certificate> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+
+    use super::{Http, base_url, built_in_roots, is_loopback};
+    use crate::options::Timeouts;
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for (url, here) in [
+            ("http://localhost:1/v1", true),
+            ("http://127.3.2.1", true),
+            ("http://[::1]:8080", true),
+            ("https://api.anthropic.com", false),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.org", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), here, "{url}");
+        }
+    }
+
+    #[test]
+    fn base_urls_are_brought_into_one_form() {
+        for (text, want) in [(" https://h/v1/ ", "https://h/v1/"), ("https://h", "https://h/"), ("https://h:8/a//?q=1#f", "https://h:8/a/")]
+        {
+            assert_eq!(base_url(text, "x").unwrap().as_str(), want);
+        }
+        for bad in ["", "h", "file:///etc/passwd", "https://", "http://u:p@h", "http://u@h"] {
+            assert!(base_url(bad, "x").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn clients_can_be_built_also_from_the_built_in_certificates() {
+        assert!(built_in_roots().len() > 50);
+        for direct in [true, false] {
+            Http::new(Timeouts::default(), direct).unwrap();
+        }
+        let client = reqwest::Client::builder().tls_certs_only(built_in_roots()).build();
+        assert!(client.is_ok());
+    }
 }

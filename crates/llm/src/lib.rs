@@ -15,6 +15,8 @@ pub mod options;
 pub mod prices;
 mod scripted;
 mod sse;
+#[cfg(test)]
+mod testing;
 mod tools;
 mod usage;
 

@@ -329,3 +329,41 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
     };
     Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Assembler;
+    use crate::{http::Who, model::NoParts, testing::mutations};
+
+    const EVENTS: [&str; 8] = [
+        r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":3,"cache_creation":{"ephemeral_5m_input_tokens":1}}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"a\":\"\u00e9\"}"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"hi"}}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":9}}"#,
+    ];
+
+    #[test]
+    fn garbled_streams_end_in_an_answer_or_an_error_and_never_in_a_panic() {
+        let who = Who { provider: "claude", host: "h".into(), key: None, key_name: "K".into() };
+        let (mut good, mut bad) = (0, 0);
+        for stream in mutations(&EVENTS, 5_000) {
+            let mut reply = Assembler::new(&who, &NoParts);
+            let read = stream.iter().try_for_each(|event| reply.event(event));
+            match read.and_then(|()| reply.finish(100, None)) {
+                Ok(reply) => {
+                    good += 1;
+                    assert!(reply.content.len() <= 2);
+                }
+                Err(error) => {
+                    bad += 1;
+                    assert!(error.possibly_billed);
+                }
+            }
+        }
+        assert!(good > 100 && bad > 100, "{good} {bad}");
+    }
+}

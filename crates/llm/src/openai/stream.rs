@@ -337,3 +337,47 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
         estimated,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use maos_engine::message::{Request, ToolChoice};
+
+    use super::Assembler;
+    use crate::{http::Who, model::NoParts, testing::mutations};
+
+    const CHUNKS: [&str; 5] = [
+        r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hi"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"a\""}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+    ];
+
+    #[test]
+    fn garbled_streams_end_in_an_answer_or_an_error_and_never_in_a_panic() {
+        let who = Who { provider: "openai", host: "h".into(), key: None, key_name: "K".into() };
+        let request = Request {
+            model: "m".into(),
+            system: String::new(),
+            messages: vec![],
+            tools: vec![],
+            tool_choice: ToolChoice::Auto,
+            max_output_tokens: 1,
+            temperature_milli: None,
+            thinking_tokens: None,
+        };
+        let (mut good, mut bad) = (0, 0);
+        for stream in mutations(&CHUNKS, 5_000) {
+            let mut reply = Assembler::new(&who, &NoParts, &request, true);
+            let read = stream.iter().try_for_each(|chunk| reply.event(chunk));
+            match read.and_then(|()| reply.finish(100, None)) {
+                Ok(_) => good += 1,
+                Err(error) => {
+                    bad += 1;
+                    assert!(error.possibly_billed);
+                }
+            }
+        }
+        assert!(good > 100 && bad > 100, "{good} {bad}");
+    }
+}
