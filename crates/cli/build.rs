@@ -8,34 +8,14 @@ fn main() {
     if release {
         println!("cargo:rerun-if-changed=../../.git/HEAD");
     }
-    let commit = std::env::var("MAOS_BUILD_COMMIT").ok().or_else(|| {
-        if release {
-            output("git", &["rev-parse", "--short=10", "HEAD"])
-        } else {
-            None
-        }
-    });
-    let date = if release {
-        output("git", &["show", "-s", "--format=%cs", "HEAD"])
-    } else {
-        None
-    };
-    let rustc = std::env::var("RUSTC")
+    let commit = std::env::var("MAOS_BUILD_COMMIT")
         .ok()
-        .and_then(|rustc| output(&rustc, &["--version"]));
-    let rustc = rustc
-        .as_deref()
-        .and_then(|text| text.split_whitespace().nth(1))
-        .unwrap_or("unknown")
-        .to_owned();
-    println!(
-        "cargo:rustc-env=MAOS_COMMIT={}",
-        commit.unwrap_or_else(|| "development".to_owned())
-    );
-    println!(
-        "cargo:rustc-env=MAOS_COMMIT_DATE={}",
-        date.unwrap_or_default()
-    );
+        .or_else(|| if release { output("git", &["rev-parse", "--short=10", "HEAD"]) } else { None });
+    let date = if release { output("git", &["show", "-s", "--format=%cs", "HEAD"]) } else { None };
+    let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
+    let rustc = rustc.as_deref().and_then(|text| text.split_whitespace().nth(1)).unwrap_or("unknown").to_owned();
+    println!("cargo:rustc-env=MAOS_COMMIT={}", commit.unwrap_or_else(|| "development".to_owned()));
+    println!("cargo:rustc-env=MAOS_COMMIT_DATE={}", date.unwrap_or_default());
     println!("cargo:rustc-env=MAOS_RUSTC={rustc}");
 }
 

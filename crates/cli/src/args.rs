@@ -62,13 +62,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, display_order = 903)]
     pub(crate) quiet: bool,
     /// Show more detail in errors
-    #[arg(
-        short,
-        long,
-        global = true,
-        conflicts_with = "quiet",
-        display_order = 904
-    )]
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = 904)]
     pub(crate) verbose: bool,
     /// Never ask; fail instead
     #[arg(long, global = true, display_order = 905)]
@@ -91,11 +85,7 @@ impl Global {
     /// What printing needs of them.
     pub(crate) fn ui_flags(&self) -> UiFlags {
         UiFlags {
-            format: if self.json {
-                Some(Format::Json)
-            } else {
-                self.format
-            },
+            format: if self.json { Some(Format::Json) } else { self.format },
             color: self.color,
             quiet: self.quiet,
             verbose: self.verbose,
@@ -109,8 +99,12 @@ impl Global {
 pub(crate) enum Command {
     /// Create the configuration and the folders
     Init(commands::init::InitArgs),
+    /// Start the server in the background
+    Start(commands::start::StartArgs),
     /// Stop the server; running tasks go on at the next start
     Stop(commands::stop::StopArgs),
+    /// Stop the server and start it again
+    Restart(commands::restart::RestartArgs),
     /// Show whether the server runs and how it does
     Status(commands::status::StatusArgs),
     /// Check every part of the server
@@ -125,6 +119,8 @@ pub(crate) enum Command {
     Config(commands::config::ConfigArgs),
     /// Show the server's log
     Logs(commands::logs::LogsArgs),
+    /// Print the OpenAPI document of the REST API
+    Openapi,
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
     /// Show the version
@@ -135,6 +131,5 @@ pub(crate) enum Command {
 
 /// Parses a duration for a flag.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    crate::config::value::parse_duration(text)
-        .ok_or_else(|| crate::config::value::DURATION_HINT.to_owned())
+    crate::config::value::parse_duration(text).ok_or_else(|| crate::config::value::DURATION_HINT.to_owned())
 }

@@ -7,6 +7,8 @@ pub(crate) mod help;
 pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod model;
+pub(crate) mod openapi;
+pub(crate) mod restart;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;

@@ -96,23 +96,11 @@ impl Config {
     /// Exit 2, naming file, line and key (or variable or flag), when anything is unknown or out of range.
     pub(crate) fn load(sources: &Sources<'_>) -> Result<Self, CliError> {
         let (main_file, named) = sources.main_file();
-        let mut config = Config {
-            values: BTreeMap::new(),
-            warnings: Vec::new(),
-            variable_warnings: Vec::new(),
-            main_file: main_file.clone(),
-        };
+        let mut config =
+            Config { values: BTreeMap::new(), warnings: Vec::new(), variable_warnings: Vec::new(), main_file: main_file.clone() };
         for key in schema::KEYS {
-            let value = key.default.map(|text| {
-                value::parse(key.kind, text).expect("a default is a valid value (tested)")
-            });
-            config.values.insert(
-                key.name,
-                Resolved {
-                    value,
-                    origin: Origin::Default,
-                },
-            );
+            let value = key.default.map(|text| value::parse(key.kind, text).expect("a default is a valid value (tested)"));
+            config.values.insert(key.name, Resolved { value, origin: Origin::Default });
         }
         config.add_file(sources, sources.system_file, false)?;
         config.add_file(sources, &main_file, named)?;
@@ -120,80 +108,38 @@ impl Config {
         for (name, text, flag) in sources.flags {
             let key = find_key(name)?;
             let value = value::parse(key.kind, text).map_err(|expected| {
-                CliError::usage(
-                    format!("invalid value '{text}' for '{flag}'"),
-                    "maos help environment",
-                )
-                .because(expected)
+                CliError::usage(format!("invalid value '{text}' for '{flag}'"), "maos help environment").because(expected)
             })?;
-            config.values.insert(
-                key.name,
-                Resolved {
-                    value: Some(value),
-                    origin: Origin::Flag(flag.clone()),
-                },
-            );
+            config.values.insert(key.name, Resolved { value: Some(value), origin: Origin::Flag(flag.clone()) });
         }
         for key in schema::KEYS {
-            if let (Some(instead), true) =
-                (key.later, config.values[key.name].origin != Origin::Default)
-            {
-                config.warnings.push(format!(
-                    "{} has no effect in this version: {instead}",
-                    key.name
-                ));
+            if let (Some(instead), true) = (key.later, config.values[key.name].origin != Origin::Default) {
+                config.warnings.push(format!("{} has no effect in this version: {instead}", key.name));
             }
         }
         Ok(config)
     }
 
-    fn add_file(
-        &mut self,
-        sources: &Sources<'_>,
-        path: &Path,
-        named: bool,
-    ) -> Result<(), CliError> {
+    fn add_file(&mut self, sources: &Sources<'_>, path: &Path, named: bool) -> Result<(), CliError> {
         let shown = sources.home.show(path);
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(()),
             Err(error) => {
                 let message = format!("cannot read the configuration file {shown}");
-                return Err(
-                    CliError::new(Exit::Usage, "config-unreadable", message, "maos init")
-                        .because(error.to_string()),
-                );
+                return Err(CliError::new(Exit::Usage, "config-unreadable", message, "maos init").because(error.to_string()));
             }
         };
-        let content =
-            file::read(&text, Some(sources.env)).map_err(|error| file_error(&shown, error))?;
-        self.warnings.extend(
-            content
-                .warnings
-                .iter()
-                .map(|warning| format!("{shown}, {warning}")),
-        );
-        let literal_secret = content.entries.iter().any(|(name, entry)| {
-            schema::find(name).is_some_and(|key| key.secret) && entry.variable.is_none()
-        });
+        let content = file::read(&text, Some(sources.env)).map_err(|error| file_error(&shown, error))?;
+        self.warnings.extend(content.warnings.iter().map(|warning| format!("{shown}, {warning}")));
+        let literal_secret =
+            content.entries.iter().any(|(name, entry)| schema::find(name).is_some_and(|key| key.secret) && entry.variable.is_none());
         if literal_secret && is_open_to_others(path) {
-            self.warnings.push(format!(
-                "{shown} holds secrets and others can read it: chmod 600 {shown}"
-            ));
+            self.warnings.push(format!("{shown} holds secrets and others can read it: chmod 600 {shown}"));
         }
         for (name, entry) in content.entries {
-            let origin = Origin::File {
-                path: path.to_owned(),
-                line: entry.line,
-                variable: entry.variable,
-            };
-            self.values.insert(
-                name,
-                Resolved {
-                    value: Some(entry.value),
-                    origin,
-                },
-            );
+            let origin = Origin::File { path: path.to_owned(), line: entry.line, variable: entry.variable };
+            self.values.insert(name, Resolved { value: Some(entry.value), origin });
         }
         Ok(())
     }
@@ -202,34 +148,19 @@ impl Config {
         let mut known: Vec<String> = Vec::with_capacity(schema::KEYS.len());
         for key in schema::KEYS {
             let own = key.env_name();
-            let set = std::iter::once(own.as_str())
-                .chain(key.env.iter().copied())
-                .find_map(|name| Some((name.to_owned(), env.get(name)?)));
+            let set = std::iter::once(own.as_str()).chain(key.env.iter().copied()).find_map(|name| Some((name.to_owned(), env.get(name)?)));
             known.push(own);
             let Some((name, text)) = set else { continue };
             let value = value::parse(key.kind, text).map_err(|expected| {
                 let shown = if key.secret { "***" } else { text };
-                CliError::usage(
-                    format!("the variable {name} has the invalid value '{shown}'"),
-                    "maos help environment",
-                )
-                .because(format!("{}: {expected}", key.name))
+                CliError::usage(format!("the variable {name} has the invalid value '{shown}'"), "maos help environment")
+                    .because(format!("{}: {expected}", key.name))
             })?;
-            self.values.insert(
-                key.name,
-                Resolved {
-                    value: Some(value),
-                    origin: Origin::Env(name),
-                },
-            );
+            self.values.insert(key.name, Resolved { value: Some(value), origin: Origin::Env(name) });
         }
-        for name in env
-            .maos_names()
-            .filter(|name| !known.iter().any(|k| k == name))
-        {
-            let meant = suggest::closest(name, known.iter().map(String::as_str))
-                .map(|m| format!("; did you mean {m}?"))
-                .unwrap_or_default();
+        for name in env.maos_names().filter(|name| !known.iter().any(|k| k == name)) {
+            let meant =
+                suggest::closest(name, known.iter().map(String::as_str)).map(|m| format!("; did you mean {m}?")).unwrap_or_default();
             self.variable_warnings.push(format!("the variable {name} is unknown and ignored{meant} (all names: maos help environment)"));
         }
         Ok(())
@@ -237,9 +168,7 @@ impl Config {
 
     /// The value and origin of a key of the schema.
     pub(crate) fn get(&self, name: &str) -> &Resolved {
-        self.values
-            .get(name)
-            .expect("only keys of the schema are asked for (tested)")
+        self.values.get(name).expect("only keys of the schema are asked for (tested)")
     }
 
     /// All keys in schema order.
@@ -268,6 +197,30 @@ impl Config {
         self.get(name).value == Some(Value::Bool(true))
     }
 
+    /// Several texts; none when not set.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        match &self.get(name).value {
+            Some(Value::List(items)) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self, name: &str) -> Option<u64> {
+        match self.get(name).value {
+            Some(Value::Size(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// An amount in nano-USD.
+    pub(crate) fn money(&self, name: &str) -> Option<i64> {
+        match self.get(name).value {
+            Some(Value::Money(nano)) => Some(nano),
+            _ => None,
+        }
+    }
+
     /// A length of time.
     pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
         match self.get(name).value {
@@ -281,43 +234,20 @@ impl Config {
 pub(crate) fn find_key(name: &str) -> Result<&'static Key, CliError> {
     schema::find(name).ok_or_else(|| {
         let error = if schema::is_section(name) {
-            let below = schema::KEYS
-                .iter()
-                .filter(|key| key.name.starts_with(&format!("{name}.")));
-            CliError::new(
-                Exit::NotFound,
-                "unknown-key",
-                format!("'{name}' is a section, not a key"),
-                "maos config list",
-            )
-            .similar(below.map(|key| key.name.to_owned()))
+            let below = schema::KEYS.iter().filter(|key| key.name.starts_with(&format!("{name}.")));
+            CliError::new(Exit::NotFound, "unknown-key", format!("'{name}' is a section, not a key"), "maos config list")
+                .similar(below.map(|key| key.name.to_owned()))
         } else {
-            CliError::new(
-                Exit::NotFound,
-                "unknown-key",
-                format!("no configuration key '{name}'"),
-                "maos config list",
-            )
+            CliError::new(Exit::NotFound, "unknown-key", format!("no configuration key '{name}'"), "maos config list")
         };
-        error.similar(
-            suggest::closest(name, schema::KEYS.iter().map(|key| key.name)).map(str::to_owned),
-        )
+        error.similar(suggest::closest(name, schema::KEYS.iter().map(|key| key.name)).map(str::to_owned))
     })
 }
 
 /// An error in a configuration file, as it is shown.
 pub(crate) fn file_error(shown: &str, error: file::FileError) -> CliError {
-    let place = if error.line > 0 {
-        format!("{shown}, line {}", error.line)
-    } else {
-        shown.to_owned()
-    };
-    let cli = CliError::new(
-        Exit::Usage,
-        "config-invalid",
-        format!("{place}: {}", error.message),
-        "maos config edit",
-    );
+    let place = if error.line > 0 { format!("{shown}, line {}", error.line) } else { shown.to_owned() };
+    let cli = CliError::new(Exit::Usage, "config-invalid", format!("{place}: {}", error.message), "maos config edit");
     match error.meant {
         Some(meant) => cli.similar([meant]),
         None => cli,
@@ -337,19 +267,13 @@ pub(crate) fn masked(key: &Key, value: &Value) -> String {
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        return if host.len() == rest.len() {
-            text
-        } else {
-            format!("{scheme}://***@{host}")
-        };
+        return if host.len() == rest.len() { text } else { format!("{scheme}://***@{host}") };
     }
     let chars: Vec<char> = text.chars().collect();
     if chars.len() < 16 {
         return "***".to_owned();
     }
-    let head: String = chars[..if text.starts_with("sk-ant-") { 7 } else { 3 }]
-        .iter()
-        .collect();
+    let head: String = chars[..if text.starts_with("sk-ant-") { 7 } else { 3 }].iter().collect();
     let tail: String = chars[chars.len() - 4..].iter().collect();
     format!("{head}…{tail}")
 }

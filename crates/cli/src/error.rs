@@ -3,9 +3,26 @@
 //! Invariant: every error has at least one fix, and each fix begins with a command that exists.
 use crate::exit::Exit;
 
-/// An error of a command.
+/// An error of a command. Boxed, since every function of this crate may return one and nearly none does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CliError {
+pub(crate) struct CliError(Box<Parts>);
+
+impl std::ops::Deref for CliError {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for CliError {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
+/// What an error consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts {
     /// How the process ends.
     pub(crate) exit: Exit,
     /// What failed, in the person's words, one line.
@@ -31,13 +48,8 @@ pub(crate) type Outcome = Result<Exit, CliError>;
 
 impl CliError {
     /// An error with its exit code and the command that mends it.
-    pub(crate) fn new(
-        exit: Exit,
-        code: &str,
-        message: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        CliError {
+    pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        CliError(Box::new(Parts {
             exit,
             message: message.into(),
             cause: None,
@@ -47,7 +59,7 @@ impl CliError {
             code: code.to_owned(),
             problem: None,
             silent: false,
-        }
+        }))
     }
 
     /// Something wrong with the command line.
@@ -56,20 +68,15 @@ impl CliError {
     }
 
     /// A file or system operation failed.
-    pub(crate) fn io(
-        what: impl std::fmt::Display,
-        error: &std::io::Error,
-        fix: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn io(what: impl std::fmt::Display, error: &std::io::Error, fix: impl Into<String>) -> Self {
         CliError::new(Exit::Failure, "io", format!("cannot {what}"), fix).because(error.to_string())
     }
 
     /// Ends the process with this code and prints nothing.
     pub(crate) fn silent(exit: Exit) -> Self {
-        CliError {
-            silent: true,
-            ..CliError::new(exit, "silent", "", "maos help")
-        }
+        let mut error = CliError::new(exit, "silent", "", "maos help");
+        error.silent = true;
+        error
     }
 
     /// Adds the cause.

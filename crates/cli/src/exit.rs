@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Unhealthy = 9,
     /// Something must be configured first: a provider, a model, a budget.
     NotConfigured = 10,
+    /// The database failed in a way that only a new start can mend (EX_IOERR).
+    Storage = 74,
     /// Ctrl-C.
     Interrupted = 130,
     /// The reader of our output went away (SIGPIPE).
@@ -35,48 +37,17 @@ pub(crate) enum Exit {
 /// The table behind `maos help exit-codes`: code, meaning, example.
 pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("0", "success", "maos version"),
-    (
-        "1",
-        "any other failure, or the server failed (5xx)",
-        "the disk is full",
-    ),
-    (
-        "2",
-        "usage: unknown flag, bad value, ambiguous id, bad configuration",
-        "maos task submit x --priority URGENT",
-    ),
+    ("1", "any other failure, or the server failed (5xx)", "the disk is full"),
+    ("2", "usage: unknown flag, bad value, ambiguous id, bad configuration", "maos task submit x --priority URGENT"),
     ("3", "not found", "maos task show task_nope"),
     ("4", "not signed in or not allowed", "a wrong --token"),
-    (
-        "5",
-        "conflict or wrong state",
-        "maos task cancel on a COMPLETED task",
-    ),
-    (
-        "6",
-        "the task itself ended FAILED, CANCELLED or TIMED_OUT",
-        "maos task submit x --wait",
-    ),
-    (
-        "7",
-        "the server is not running or not reachable",
-        "maos task list before maos start",
-    ),
-    (
-        "8",
-        "waited as long as --wait-timeout allowed; the task goes on",
-        "maos task submit x --wait --wait-timeout 1s",
-    ),
+    ("5", "conflict or wrong state", "maos task cancel on a COMPLETED task"),
+    ("6", "the task itself ended FAILED, CANCELLED or TIMED_OUT", "maos task submit x --wait"),
+    ("7", "the server is not running or not reachable", "maos task list before maos start"),
+    ("8", "waited as long as --wait-timeout allowed; the task goes on", "maos task submit x --wait --wait-timeout 1s"),
     ("9", "unhealthy", "maos health"),
-    (
-        "10",
-        "not configured: no model provider, retired model, budget used up",
-        "maos task submit x without any key or model",
-    ),
-    (
-        "130",
-        "interrupted with Ctrl-C (a followed task keeps running)",
-        "Ctrl-C in maos task watch",
-    ),
+    ("10", "not configured: no model provider, retired model, budget used up", "maos task submit x without any key or model"),
+    ("74", "the server stopped because its disk or database failed; start it again", "maos start --foreground"),
+    ("130", "interrupted with Ctrl-C (a followed task keeps running)", "Ctrl-C in maos task watch"),
     ("143", "terminated (SIGTERM)", ""),
 ];

@@ -79,11 +79,7 @@ impl Home {
 
     /// A path as a person writes it: with `~` for the home.
     pub(crate) fn show(&self, path: &Path) -> String {
-        match self
-            .user
-            .as_deref()
-            .and_then(|user| path.strip_prefix(user).ok())
-        {
+        match self.user.as_deref().and_then(|user| path.strip_prefix(user).ok()) {
             Some(rest) if !rest.as_os_str().is_empty() => format!("~/{}", rest.display()),
             _ => path.display().to_string(),
         }
@@ -96,10 +92,7 @@ pub(crate) fn create_private_dir(dir: &Path) -> std::io::Result<bool> {
     if dir.is_dir() {
         return Ok(false);
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     Ok(true)
 }
 
@@ -107,18 +100,10 @@ pub(crate) fn create_private_dir(dir: &Path) -> std::io::Result<bool> {
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or("file");
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
     let temp = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temp)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temp, path)

@@ -35,26 +35,12 @@ pub(crate) struct Screen {
 impl Screen {
     /// Draws on stdout; into a pipe each frame is printed below the one before.
     pub(crate) fn of_stdout(ui: &Ui) -> Self {
-        Screen {
-            to_stdout: true,
-            tty: ui.out_tty,
-            utf8: ui.utf8,
-            lines: 0,
-            hidden: false,
-            columns: ui.width,
-        }
+        Screen { to_stdout: true, tty: ui.out_tty, utf8: ui.utf8, lines: 0, hidden: false, columns: ui.width }
     }
 
     /// Draws on stderr.
     pub(crate) fn of_stderr(ui: &Ui) -> Self {
-        Screen {
-            to_stdout: false,
-            tty: ui.err_tty,
-            utf8: ui.utf8,
-            lines: 0,
-            hidden: false,
-            columns: ui.width,
-        }
+        Screen { to_stdout: false, tty: ui.err_tty, utf8: ui.utf8, lines: 0, hidden: false, columns: ui.width }
     }
 
     /// Replaces the last frame.
@@ -62,27 +48,17 @@ impl Screen {
         if !self.tty {
             return self.write(frame);
         }
-        let (columns, rows) = crossterm::terminal::size()
-            .map_or((self.columns, ROWS_DEFAULT), |(w, h)| {
-                (usize::from(w), usize::from(h))
-            });
+        let (columns, rows) = crossterm::terminal::size().map_or((self.columns, ROWS_DEFAULT), |(w, h)| (usize::from(w), usize::from(h)));
         let text = compose(frame, self.lines, columns, rows, self.utf8, !self.hidden);
         self.hidden = true;
-        self.lines = frame
-            .lines()
-            .count()
-            .min(rows.saturating_sub(ROWS_FREE).max(1));
+        self.lines = frame.lines().count().min(rows.saturating_sub(ROWS_FREE).max(1));
         self.write(&text)
     }
 
     /// Takes the frame away and gives the cursor back.
     pub(crate) fn clear(&mut self) {
         if self.tty && self.hidden {
-            let up = if self.lines > 0 {
-                format!("\x1b[{}F", self.lines)
-            } else {
-                String::new()
-            };
+            let up = if self.lines > 0 { format!("\x1b[{}F", self.lines) } else { String::new() };
             drop(self.write(&format!("{up}\x1b[J\x1b[?25h")));
             self.lines = 0;
             self.hidden = false;
@@ -109,14 +85,7 @@ impl Drop for Screen {
 }
 
 /// The bytes that replace a frame of `old` lines by this one.
-fn compose(
-    frame: &str,
-    old: usize,
-    columns: usize,
-    rows: usize,
-    utf8: bool,
-    hide_cursor: bool,
-) -> String {
+fn compose(frame: &str, old: usize, columns: usize, rows: usize, utf8: bool, hide_cursor: bool) -> String {
     let mut text = String::from(if hide_cursor { "\x1b[?25l" } else { "" });
     if old > 0 {
         text.push_str(&format!("\x1b[{old}F"));
@@ -125,11 +94,8 @@ fn compose(
     for line in frame.lines().take(rows.saturating_sub(ROWS_FREE).max(1)) {
         let plain = anstream::adapter::strip_str(line).to_string();
         // A line that would wrap counts as two lines on the screen, so it is cut; colours are given up for it.
-        let shown = if crate::print::text::width(&plain) < columns {
-            line.to_owned()
-        } else {
-            cut(&plain, columns.saturating_sub(1), mark)
-        };
+        let shown =
+            if crate::print::text::width(&plain) < columns { line.to_owned() } else { cut(&plain, columns.saturating_sub(1), mark) };
         text.push_str(&shown);
         text.push_str("\x1b[K\n");
     }
@@ -146,14 +112,8 @@ pub(crate) struct Changes {
 impl Changes {
     /// Changes of all tasks.
     pub(crate) fn of_tasks(client: &Client) -> Self {
-        let query = EventQuery {
-            types: vec!["task.*".to_owned(), "step.*".to_owned()],
-            ..EventQuery::default()
-        };
-        Changes {
-            events: client.events(&query).boxed(),
-            last: Instant::now(),
-        }
+        let query = EventQuery { types: vec!["task.*".to_owned(), "step.*".to_owned()], ..EventQuery::default() };
+        Changes { events: client.events(&query).boxed(), last: Instant::now() }
     }
 
     /// Waits for the next change.
@@ -161,12 +121,7 @@ impl Changes {
         loop {
             match self.events.next().await {
                 Some(Ok(StreamItem::Event(_) | StreamItem::Resync(_))) => break,
-                Some(Ok(
-                    StreamItem::Connected
-                    | StreamItem::ServerStopping
-                    | StreamItem::Reconnecting { .. }
-                    | StreamItem::Ended,
-                )) => {}
+                Some(Ok(StreamItem::Connected | StreamItem::ServerStopping | StreamItem::Reconnecting { .. } | StreamItem::Ended)) => {}
                 Some(Err(error)) => return Err(client::error(error)),
                 None => std::future::pending().await,
             }
@@ -190,18 +145,8 @@ mod tests {
 
     #[test]
     fn a_frame_never_wraps_and_never_scrolls() {
-        let text = compose(
-            "one line that is too long\ntwo\nthree\nfour\n",
-            3,
-            10,
-            5,
-            true,
-            false,
-        );
-        assert_eq!(
-            text,
-            "\x1b[3Fone line…\x1b[K\ntwo\x1b[K\nthree\x1b[K\n\x1b[J"
-        );
+        let text = compose("one line that is too long\ntwo\nthree\nfour\n", 3, 10, 5, true, false);
+        assert_eq!(text, "\x1b[3Fone line…\x1b[K\ntwo\x1b[K\nthree\x1b[K\n\x1b[J");
     }
 
     #[test]

@@ -8,10 +8,14 @@ mod rotate;
 use crate::home::{Home, create_private_dir};
 use record::JsonLayer;
 pub(crate) use rotate::{RotatingFile, numbered};
+use std::sync::LazyLock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// The newest lines, shared by the whole process like the log itself.
+static RECENT: LazyLock<maos_server::LogBuffer> = LazyLock::new(maos_server::LogBuffer::default);
 
 /// How the log is written.
 #[derive(Debug, Clone)]
@@ -35,30 +39,18 @@ pub(crate) fn start(home: &Home, options: &LogOptions) -> std::io::Result<()> {
     let file = RotatingFile::open(home.log_file(), options.file_bytes_max, options.files_max)?;
     let level = level_filter(&options.level);
     // Libraries below us say little that helps a person: from them only warnings, unless debugging.
-    let others = if level >= LevelFilter::DEBUG {
-        LevelFilter::INFO
-    } else {
-        LevelFilter::WARN.min(level)
-    };
-    let filter = || {
-        Targets::new()
-            .with_default(others)
-            .with_target("maos", level)
-    };
+    let others = if level >= LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::WARN.min(level) };
+    let filter = || Targets::new().with_default(others).with_target("maos", level);
     let plain = match options.stderr_json {
-        Some(false) => Some(
-            tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(false)
-                .with_target(false)
-                .with_filter(filter()),
-        ),
+        Some(false) => {
+            Some(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false).with_filter(filter()))
+        }
         Some(true) | None => None,
     };
-    let json = (options.stderr_json == Some(true))
-        .then(|| JsonLayer::new(StderrLines).with_filter(filter()));
+    let json = (options.stderr_json == Some(true)).then(|| JsonLayer::new(StderrLines).with_filter(filter()));
     tracing_subscriber::registry()
         .with(JsonLayer::new(file).with_filter(filter()))
+        .with(recent().with_filter(filter()))
         .with(json)
         .with(plain)
         .try_init()
@@ -73,6 +65,11 @@ fn level_filter(word: &str) -> LevelFilter {
         "ERROR" | "CRITICAL" => LevelFilter::ERROR,
         _ => LevelFilter::INFO,
     }
+}
+
+/// The newest lines in memory, for the API.
+pub(crate) fn recent() -> maos_server::LogBuffer {
+    RECENT.clone()
 }
 
 /// Takes whole lines.

@@ -8,15 +8,9 @@ use std::io::Write;
 pub(crate) fn install(env: &Env) {
     let home = Home::find(env);
     std::panic::set_hook(Box::new(move |info| {
-        let millis = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis());
+        let millis = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
         let path = home.logs().join(format!("crash-{millis}.txt"));
-        let command: Vec<String> = std::env::args()
-            .skip(1)
-            .take_while(|word| !word.starts_with('-'))
-            .take(2)
-            .collect();
+        let command: Vec<String> = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).take(2).collect();
         let report = format!(
             "maos {} ({}) on {} {}\ncommand: maos {}\nthread: {}\n{info}\n\n{}\n",
             env!("CARGO_PKG_VERSION"),
@@ -27,8 +21,7 @@ pub(crate) fn install(env: &Env) {
             std::thread::current().name().unwrap_or("unnamed"),
             Backtrace::force_capture(),
         );
-        let saved =
-            create_private_dir(&home.logs()).and_then(|_| write_private(&path, report.as_bytes()));
+        let saved = create_private_dir(&home.logs()).and_then(|_| write_private(&path, report.as_bytes()));
         let place = match saved {
             Ok(()) => format!("  report: {}", home.show(&path)),
             Err(_) => format!("  {info}"),

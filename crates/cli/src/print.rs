@@ -144,22 +144,10 @@ impl Ui {
         let out_tty = std::io::stdout().is_terminal();
         let err_tty = std::io::stderr().is_terminal();
         let in_tty = std::io::stdin().is_terminal();
-        let columns = env
-            .get("COLUMNS")
-            .and_then(|text| text.parse().ok())
-            .filter(|n| *n > 0);
-        let measured = || {
-            (out_tty || err_tty)
-                .then(crossterm::terminal::size)
-                .and_then(Result::ok)
-                .map(|(w, _)| usize::from(w))
-                .filter(|w| *w > 0)
-        };
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .iter()
-            .find_map(|name| env.get(name))
-            .unwrap_or("C.UTF-8")
-            .to_ascii_lowercase();
+        let columns = env.get("COLUMNS").and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+        let measured =
+            || (out_tty || err_tty).then(crossterm::terminal::size).and_then(Result::ok).map(|(w, _)| usize::from(w)).filter(|w| *w > 0);
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| env.get(name)).unwrap_or("C.UTF-8").to_ascii_lowercase();
         Ui {
             format: flags.format,
             out_tty,
@@ -184,11 +172,8 @@ impl Ui {
             return Ok(format);
         }
         let names: Vec<&str> = supported.iter().map(|f| f.name()).collect();
-        Err(CliError::usage(
-            format!("this command has no '{}' format", format.name()),
-            "maos help formats",
-        )
-        .because(format!("supported here: {}", names.join(", "))))
+        Err(CliError::usage(format!("this command has no '{}' format", format.name()), "maos help formats")
+            .because(format!("supported here: {}", names.join(", "))))
     }
 
     /// Writes a result to stdout, all of it in one write.
@@ -197,9 +182,7 @@ impl Ui {
     /// Ends quietly (141) when the reader went away; exit 1 on other failures.
     pub(crate) fn out(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        let written = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush());
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         written.map_err(|error| match error.kind() {
             std::io::ErrorKind::BrokenPipe => CliError::silent(Exit::BrokenPipe),
             _ => CliError::io("write to stdout", &error, "maos help formats"),
@@ -216,20 +199,13 @@ impl Ui {
     /// A warning on stderr, unless `-q`.
     pub(crate) fn warn(&self, line: &str) {
         if !self.quiet {
-            self.err_line(&format!(
-                "{} {line}",
-                self.err_paint(Style::Warn, "warning:")
-            ));
+            self.err_line(&format!("{} {line}", self.err_paint(Style::Warn, "warning:")));
         }
     }
 
     /// A line on stderr in any case.
     pub(crate) fn err_line(&self, line: &str) {
-        drop(
-            std::io::stderr()
-                .lock()
-                .write_all(format!("{line}\n").as_bytes()),
-        );
+        drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
     }
 
     /// Coloured for stdout.
@@ -252,22 +228,10 @@ impl Ui {
     /// # Errors
     /// As [`Ui::out`]; exit 2 when `format` is none of these.
     pub(crate) fn document<T: Serialize>(&self, format: Format, value: &T) -> Result<(), CliError> {
-        let failed = |error: String| {
-            CliError::new(
-                Exit::Failure,
-                "output",
-                "cannot print the result",
-                "maos help formats",
-            )
-            .because(error)
-        };
+        let failed = |error: String| CliError::new(Exit::Failure, "output", "cannot print the result", "maos help formats").because(error);
         let text = match format {
-            Format::Json if self.out_tty => {
-                serde_json::to_string_pretty(value).map_err(|e| failed(e.to_string()))?
-            }
-            Format::Json | Format::Jsonl => {
-                serde_json::to_string(value).map_err(|e| failed(e.to_string()))?
-            }
+            Format::Json if self.out_tty => serde_json::to_string_pretty(value).map_err(|e| failed(e.to_string()))?,
+            Format::Json | Format::Jsonl => serde_json::to_string(value).map_err(|e| failed(e.to_string()))?,
             Format::Yaml => serde_saphyr::to_string(value).map_err(|e| failed(e.to_string()))?,
             Format::Table | Format::Csv | Format::Id | Format::Mermaid | Format::Dot => {
                 self.format_of(&[Format::Json, Format::Jsonl, Format::Yaml])?;
@@ -292,9 +256,7 @@ fn use_color(env: &Env, choice: ColorChoice, tty: bool) -> bool {
         ColorChoice::Never => false,
         ColorChoice::Auto => {
             let off = env.get("MAOS_NO_COLOR").is_some() || env.get("NO_COLOR").is_some();
-            let forced = ["CLICOLOR_FORCE", "FORCE_COLOR"]
-                .iter()
-                .any(|name| env.get(name).is_some_and(|value| value != "0"));
+            let forced = ["CLICOLOR_FORCE", "FORCE_COLOR"].iter().any(|name| env.get(name).is_some_and(|value| value != "0"));
             !off && (forced || (tty && env.get("TERM") != Some("dumb")))
         }
     }
@@ -315,15 +277,7 @@ mod tests {
         assert!(!auto(&[("TERM", "dumb")], true));
         assert!(auto(&[("CLICOLOR_FORCE", "1")], false));
         assert!(!auto(&[("FORCE_COLOR", "0")], false));
-        assert!(use_color(
-            &Env::of(&[("NO_COLOR", "1")]),
-            ColorChoice::Always,
-            false
-        ));
-        assert!(!use_color(
-            &Env::of(&[("FORCE_COLOR", "1")]),
-            ColorChoice::Never,
-            true
-        ));
+        assert!(use_color(&Env::of(&[("NO_COLOR", "1")]), ColorChoice::Always, false));
+        assert!(!use_color(&Env::of(&[("FORCE_COLOR", "1")]), ColorChoice::Never, true));
     }
 }

@@ -81,10 +81,8 @@ pub(crate) fn words<T>(all: &'static [&'static str]) -> impl TypedValueParser<Va
 where
     T: std::str::FromStr + Clone + Send + Sync + 'static,
 {
-    PossibleValuesParser::new(all.iter().copied()).try_map(|word| {
-        word.parse::<T>()
-            .map_err(|_| std::io::Error::other("not one of the possible values"))
-    })
+    PossibleValuesParser::new(all.iter().copied())
+        .try_map(|word| word.parse::<T>().map_err(|_| std::io::Error::other("not one of the possible values")))
 }
 
 /// Colour and glyph of a status.
@@ -123,18 +121,10 @@ pub(crate) fn status_cell(ui: &Ui, status: TaskStatus) -> Cell {
 /// Money for people: `$0.0834` below a dollar, `$12.30` above.
 pub(crate) fn dollars(money: Money) -> String {
     let nanos = money.nanos();
-    let (sign, abs) = if nanos < 0 {
-        ("-", nanos.unsigned_abs())
-    } else {
-        ("", nanos.unsigned_abs())
-    };
+    let (sign, abs) = if nanos < 0 { ("-", nanos.unsigned_abs()) } else { ("", nanos.unsigned_abs()) };
     if abs < 1_000_000_000 {
         let tenths_of_cents = (abs + 50_000) / 100_000;
-        format!(
-            "{sign}${}.{:04}",
-            tenths_of_cents / 10_000,
-            tenths_of_cents % 10_000
-        )
+        format!("{sign}${}.{:04}", tenths_of_cents / 10_000, tenths_of_cents % 10_000)
     } else {
         let cents = (abs + 5_000_000) / 10_000_000;
         format!("{sign}${}.{:02}", cents / 100, cents % 100)
@@ -159,10 +149,7 @@ pub(crate) fn tokens(tokens: &Tokens) -> String {
 pub(crate) fn ran_for(task: &Task) -> Option<u64> {
     task.duration_ms.or_else(|| {
         let start = task.started_at?.as_millis();
-        let end = task.finished_at.map_or_else(
-            || jiff::Timestamp::now().as_millisecond(),
-            maos_api::Time::as_millis,
-        );
+        let end = task.finished_at.map_or_else(|| jiff::Timestamp::now().as_millisecond(), maos_api::Time::as_millis);
         u64::try_from(end - start).ok()
     })
 }

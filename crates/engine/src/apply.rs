@@ -1,7 +1,7 @@
 //! `apply`: the fold. Total: it cannot fail, asks nobody, and an entry that does not fit (which `decide` never makes) changes nothing.
 use crate::body::Body;
 use crate::event::{AskedCall, CallOutcome, Event, Failure};
-use crate::ids::{AgentId, EffectId, Place, StepId};
+use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
 use crate::message::FailureClass;
 use crate::plan::{Plan, PlanSource, coordinator};
 use crate::share::{Mail, Written};
@@ -18,15 +18,7 @@ impl Task {
         self.updated_at = at;
         match event {
             Event::Submitted { spec } => self.on_submitted(at, spec),
-            Event::DependencyEnded { task, status } => {
-                if *status == Status::Completed {
-                    self.waiting_for.remove(task);
-                }
-                if self.status == Status::Blocked && self.waiting_for.is_empty() {
-                    self.status = Status::Queued;
-                    self.all_changed();
-                }
-            }
+            Event::DependencyEnded { task, status } => self.on_dependency(task, *status),
             Event::TakenOver { .. } => self.all_changed(),
             Event::RunStarted { place, agent, state_seen, mail_seen } => self.on_run_started(at, place, agent, *state_seen, *mail_seen),
             Event::RunParked { place } => self.on_parked(at, place),
@@ -65,13 +57,7 @@ impl Task {
                     run.mail_read = *upto;
                 }
             }
-            Event::PlanRejected { reason } => {
-                if let Some(turn) = self.runs.get_mut(&Place::Plan).and_then(|r| r.turns.last_mut())
-                    && turn.calls.is_empty()
-                {
-                    turn.note = Some(reason.clone());
-                }
-            }
+            Event::PlanRejected { reason } => self.on_plan_rejected(reason),
             Event::PlanAccepted { plan, source } => self.on_plan(at, plan, *source),
             Event::RunCompleted { place, output } => {
                 if let Some(run) = self.runs.get_mut(place) {
@@ -94,14 +80,15 @@ impl Task {
             }
             Event::Resumed {} => self.on_resumed(at),
             Event::Updated { max_agents, priority, timeout_s, max_cost, labels } => {
-                self.revision += 1;
-                self.spec.max_agents = max_agents.unwrap_or(self.spec.max_agents);
-                self.spec.priority = priority.unwrap_or(self.spec.priority);
-                self.spec.timeout_s = timeout_s.or(self.spec.timeout_s);
-                self.spec.max_cost = max_cost.or(self.spec.max_cost);
+                let spec = &mut self.spec;
+                spec.max_agents = max_agents.unwrap_or(spec.max_agents);
+                spec.priority = priority.unwrap_or(spec.priority);
+                spec.timeout_s = timeout_s.or(spec.timeout_s);
+                spec.max_cost = max_cost.or(spec.max_cost);
                 if let Some(labels) = labels {
-                    self.spec.labels.clone_from(labels);
+                    spec.labels.clone_from(labels);
                 }
+                self.revision += 1;
                 self.all_changed();
             }
             Event::Retried { attempt } => self.on_retried(at, *attempt),
@@ -112,6 +99,25 @@ impl Task {
             Event::Failed { error } => self.end(at, Status::Failed, Some(error.clone())),
             Event::Cancelled { .. } => self.end(at, Status::Cancelled, None),
             Event::TimedOut {} => self.end(at, Status::TimedOut, None),
+        }
+    }
+
+    fn on_dependency(&mut self, task: &TaskId, status: Status) {
+        if status == Status::Completed {
+            self.waiting_for.remove(task);
+        }
+        if self.status == Status::Blocked && self.waiting_for.is_empty() {
+            self.status = Status::Queued;
+            self.all_changed();
+        }
+    }
+
+    /// A reply with a tool call is answered by that call's result; one without is told here.
+    fn on_plan_rejected(&mut self, reason: &str) {
+        if let Some(turn) = self.runs.get_mut(&Place::Plan).and_then(|r| r.turns.last_mut())
+            && turn.calls.is_empty()
+        {
+            turn.note = Some(reason.to_owned());
         }
     }
 

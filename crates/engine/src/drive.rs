@@ -21,6 +21,7 @@ pub struct Drive {
     in_flight: BTreeMap<Place, BTreeSet<Action>>,
     deadline: Option<Action>,
     ended: Vec<Action>,
+    looked_at: u64,
 }
 
 /// What to change in flight after a commit.
@@ -37,7 +38,7 @@ impl Drive {
     pub fn new(mut task: Task) -> Self {
         task.take_changed();
         task.changed.0.extend(task.runs.keys().cloned());
-        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None, ended: vec![] }
+        Self { task, new: vec![], in_flight: BTreeMap::new(), deadline: None, ended: vec![], looked_at: 0 }
     }
 
     /// Takes a task that was just created; its first events are yet to be committed.
@@ -104,7 +105,9 @@ impl Drive {
     pub fn reconcile(&mut self) -> Changes {
         assert!(self.new.is_empty(), "actions are derived from committed state only");
         let mut changes = Changes { start: vec![], abort: std::mem::take(&mut self.ended) };
-        for place in self.task.take_changed() {
+        let changed = self.task.take_changed();
+        self.looked_at = changed.len() as u64;
+        for place in changed {
             let want: BTreeSet<Action> = self.task.actions(&place).into_iter().collect();
             let have = self.in_flight.remove(&place).unwrap_or_default();
             changes.abort.extend(have.iter().filter(|a| !want.iter().any(|w| same(a, w))).cloned());
@@ -133,6 +136,11 @@ impl Drive {
     /// itself when it refuses [`Input::Seated`].
     pub fn forget_seat(&mut self, place: &Place) {
         self.forget(place, |a| matches!(a, Action::Seat { .. }));
+    }
+
+    /// Places the last [`Drive::reconcile`] compared: what it cost.
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at
     }
 
     /// Everything believed to be in flight.

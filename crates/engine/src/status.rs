@@ -77,14 +77,14 @@ impl Status {
     /// Whether the transition is one of the table above.
     pub fn may_become(self, next: Self) -> bool {
         use Status::{Blocked, Cancelled, Completed, Failed, Paused, Queued, Running, TimedOut};
-        match (self, next) {
-            (Blocked, Queued | Failed | Cancelled | Paused) => true,
-            (Queued, Running | Paused | Cancelled) => true,
-            (Running, Paused | Completed | Failed | Cancelled | TimedOut) => true,
-            (Paused, Blocked | Queued | Running | Cancelled | Failed | Completed) => true,
-            (Failed | Cancelled | TimedOut, Queued | Blocked) => true,
-            _ => false,
-        }
+        matches!(
+            (self, next),
+            (Blocked, Queued | Failed | Cancelled | Paused)
+                | (Queued, Running | Paused | Cancelled)
+                | (Running, Paused | Completed | Failed | Cancelled | TimedOut)
+                | (Paused, Blocked | Queued | Running | Cancelled | Failed | Completed)
+                | (Failed | Cancelled | TimedOut, Queued | Blocked)
+        )
     }
 }
 

@@ -220,13 +220,14 @@ impl Run {
     pub fn is_open(&self) -> bool {
         self.current().is_some_and(Turn::is_open)
     }
-    /// Turns at the end that asked for exactly the same calls.
+    /// Answered turns at the end that asked for exactly the same calls. The same before and after the next call is asked for, so that its
+    /// prompt is the same at each attempt.
     pub fn repeats(&self) -> u32 {
-        let turns = self.turns_now();
-        let Some(last) = turns.last().filter(|t| !t.calls.is_empty()) else {
+        let answered = || self.turns_now().iter().rev().skip_while(|t| t.paid.is_none());
+        let Some(last) = answered().next().filter(|t| !t.calls.is_empty()) else {
             return 0;
         };
-        turns.iter().rev().take_while(|t| !t.calls.is_empty() && t.signature == last.signature).count() as u32
+        answered().take_while(|t| !t.calls.is_empty() && t.signature == last.signature).count() as u32
     }
 }
 

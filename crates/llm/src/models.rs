@@ -29,7 +29,8 @@ pub const SCRIPTED_MODEL_DEFAULT: &str = "scripted-1";
 pub enum ConfigError {
     /// Nothing is configured at all.
     #[error(
-        "no model provider is configured: set CLAUDE_API_KEY (or `maos config set claude.api_key`), or start with `--provider scripted`"
+        "no model provider is configured: set CLAUDE_API_KEY (or `maos config set claude.api_key`), or openai.base_url, or get a local \
+         model with `maos model pull`, or start with `--provider scripted`"
     )]
     NoProvider,
     /// A provider is named that is not configured.
@@ -102,7 +103,7 @@ impl Chosen {
 /// A configured model that is no longer served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetiredUse {
-    /// Where it is configured: `claude.model`, `agents.researcher.model`.
+    /// Where it is configured: `claude.model`, `model.researcher`.
     pub config_key: String,
     /// The model.
     pub retired: Retired,
@@ -220,12 +221,13 @@ impl Models {
 
     /// Where to go after such a failure, if the configuration says so.
     pub fn fallback(&self, from: &Chosen, class: FailureClass) -> Option<Chosen> {
-        let rule = self.fallbacks.iter().find(|f| {
-            f.on.contains(&class)
-                && f.from.provider.unwrap_or(self.default) == from.provider
-                && (f.from.model.is_empty() || f.from.model == *from.name)
-        })?;
-        self.named(&rule.to).ok()
+        let concerns = |rule: &ModelRef| match (rule.provider, rule.model.as_str()) {
+            (None, "") => true,
+            (provider, model) => provider.unwrap_or(self.default) == from.provider && (model.is_empty() || *model == *from.name),
+        };
+        let rule = self.fallbacks.iter().find(|f| f.on.contains(&class) && concerns(&f.from))?;
+        // A model is no refuge from itself.
+        self.named(&rule.to).ok().filter(|to| (to.provider, &to.name) != (from.provider, &from.name))
     }
 
     /// What a model costs at a time; `None` if nobody knows (never 0 for that reason).
@@ -260,10 +262,8 @@ impl Models {
     /// Every configured model that is retired at a time (after aliases).
     pub fn retired_in_use(&self, at_unix_ms: i64) -> Vec<RetiredUse> {
         let defaults = self.providers.keys().map(|p| (format!("{p}.model"), *p, ""));
-        let agents = self
-            .agent_models
-            .iter()
-            .map(|(agent, m)| (format!("agents.{agent}.model"), m.provider.unwrap_or(self.default), m.model.as_str()));
+        let agents =
+            self.agent_models.iter().map(|(agent, m)| (format!("model.{agent}"), m.provider.unwrap_or(self.default), m.model.as_str()));
         defaults
             .chain(agents)
             .filter_map(|(config_key, provider, model)| {
@@ -295,7 +295,7 @@ fn hint(provider: Provider) -> &'static str {
     match provider {
         Provider::Claude => "set CLAUDE_API_KEY or `maos config set claude.api_key`",
         Provider::OpenAi => "set OPENAI_API_KEY or `maos config set openai.base_url URL`",
-        Provider::Local => "install a local model with `maos local install`",
+        Provider::Local => "get a local model with `maos model pull`, or set local.base_url",
         Provider::Scripted => "start with `--provider scripted`",
     }
 }

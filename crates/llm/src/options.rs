@@ -193,7 +193,7 @@ pub struct RateOptions {
 /// Where to go when a model fails in one of these ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// The model that failed.
+    /// The model that failed. No model: any of that provider; neither model nor provider: any at all.
     pub from: ModelRef,
     /// What to use instead.
     pub to: ModelRef,

@@ -8,9 +8,7 @@ use clap_complete::Shell;
 
 /// Its arguments.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example: maos completions bash > ~/.local/share/bash-completion/completions/maos"
-)]
+#[command(after_help = "Example: maos completions bash > ~/.local/share/bash-completion/completions/maos")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -11,6 +11,9 @@ use clap::{Args, Subcommand};
 use maos_store::{Migration, StoreError};
 use serde::Serialize;
 
+/// Stands for a database that is still to be created, in a dry run.
+const NEW_DATABASE: &str = "sqlite::memory:";
+
 /// Its sub-commands.
 #[derive(Debug, Args)]
 pub(crate) struct DbArgs {
@@ -51,32 +54,20 @@ pub(crate) fn run(app: &App, command: DbCommand) -> Outcome {
     match command {
         DbCommand::Status { list } => {
             if !exists {
-                app.ui
-                    .note("There is no database yet; maos start creates it, or maos db migrate");
+                app.ui.note("There is no database yet; maos start creates it, or maos db migrate");
             }
-            let versions = if exists {
-                client::block_on(maos_store::status(&url))?
-                    .map_err(|error| store_error(app, &error))?
-            } else {
-                Vec::new()
-            };
+            let versions =
+                if exists { client::block_on(maos_store::status(&url))?.map_err(|error| store_error(app, &error))? } else { Vec::new() };
             show(app, &list, versions)
         }
         DbCommand::Migrate { dry_run, list } => {
             if let (Some(run), false) = (RunFile::read_live(&app.home), dry_run) {
-                app.ui.note(&format!(
-                    "The server is running (pid {}); it has migrated its database when it started",
-                    run.pid
-                ));
+                app.ui.note(&format!("The server is running (pid {}); it has migrated its database when it started", run.pid));
             }
-            create_private_dir(app.home.dir())
-                .map_err(|error| CliError::io("create the home folder", &error, "maos init"))?;
-            let versions = client::block_on(maos_store::migrate(&url, dry_run))?
+            create_private_dir(app.home.dir()).map_err(|error| CliError::io("create the home folder", &error, "maos init"))?;
+            let versions = client::block_on(maos_store::migrate(if dry_run && !exists { NEW_DATABASE } else { &url }, dry_run))?
                 .map_err(|error| store_error(app, &error))?;
-            let open = versions
-                .iter()
-                .filter(|migration| migration.applied_at.is_none())
-                .count();
+            let open = versions.iter().filter(|migration| migration.applied_at.is_none()).count();
             let news = match (dry_run, open) {
                 (true, 0) | (false, _) => "The schema is up to date".to_owned(),
                 (true, n) => format!("{n} versions would be applied"),
@@ -88,19 +79,9 @@ pub(crate) fn run(app: &App, command: DbCommand) -> Outcome {
 }
 
 fn show(app: &App, list: &ListFlags, versions: Vec<Migration>) -> Outcome {
-    let time = |micros: i64| {
-        jiff::Timestamp::from_microsecond(micros)
-            .map(|time| format!("{time:.0}"))
-            .unwrap_or_default()
-    };
-    let rows: Vec<Row> = versions
-        .into_iter()
-        .map(|m| Row {
-            version: m.version,
-            name: m.name,
-            applied_at: m.applied_at.map(time),
-        })
-        .collect();
+    let time = |micros: i64| jiff::Timestamp::from_microsecond(micros).map(|time| format!("{time:.0}")).unwrap_or_default();
+    let rows: Vec<Row> =
+        versions.into_iter().map(|m| Row { version: m.version, name: m.name, applied_at: m.applied_at.map(time) }).collect();
     let columns = [
         Column::new("VERSION", |row: &Row| Cell::from(row.version.to_string())),
         Column::new("NAME", |row: &Row| row.name.clone().into()),
@@ -118,10 +99,7 @@ pub(crate) fn store_error(app: &App, error: &StoreError) -> CliError {
     CliError::new(
         Exit::Failure,
         "database",
-        format!(
-            "cannot use the database {}",
-            app.home.show(&app.home.database())
-        ),
+        format!("cannot use the database {}", app.home.show(&app.home.database())),
         "maos logs --component database",
     )
     .because(error.to_string())

@@ -13,9 +13,7 @@ use std::time::Duration;
 
 /// Its arguments.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code 0 when all is well or DEGRADED, 9 when a check fails, 7 when the server is not running."
-)]
+#[command(after_help = "Exit code 0 when all is well or DEGRADED, 9 when a check fails, 7 when the server is not running.")]
 pub(crate) struct HealthArgs {
     /// Every check (this is the default)
     #[arg(long)]
@@ -43,18 +41,13 @@ struct Rounds {
 
 /// Checks.
 pub(crate) fn run(app: &App, args: &HealthArgs) -> Outcome {
-    let supported: &[Format] = if args.continuous {
-        &[Format::Table, Format::Jsonl]
-    } else {
-        &[Format::Table, Format::Json, Format::Jsonl, Format::Yaml]
-    };
+    let supported: &[Format] =
+        if args.continuous { &[Format::Table, Format::Jsonl] } else { &[Format::Table, Format::Json, Format::Jsonl, Format::Yaml] };
     let format = app.ui.format_of(supported)?;
     let client = client::connect(app)?;
     client::block_on(async {
         if !args.continuous {
-            return round(app, &client, args, format)
-                .await
-                .map(|bad| if bad { Exit::Unhealthy } else { Exit::Success });
+            return round(app, &client, args, format).await.map(|bad| if bad { Exit::Unhealthy } else { Exit::Success });
         }
         let mut rounds = Rounds::default();
         loop {
@@ -80,21 +73,10 @@ pub(crate) fn run(app: &App, args: &HealthArgs) -> Outcome {
 }
 
 /// One round; whether it is bad.
-async fn round(
-    app: &App,
-    client: &Client,
-    args: &HealthArgs,
-    format: Format,
-) -> Result<bool, CliError> {
-    let health: Health = client
-        .health(args.component.as_deref())
-        .await
-        .map_err(client::error)?;
+async fn round(app: &App, client: &Client, args: &HealthArgs, format: Format) -> Result<bool, CliError> {
+    let health: Health = client.health(args.component.as_deref()).await.map_err(client::error)?;
     match format {
-        Format::Table => app.ui.out(&check_table(
-            &app.ui,
-            &health.checks.iter().collect::<Vec<_>>(),
-        ))?,
+        Format::Table => app.ui.out(&check_table(&app.ui, &health.checks.iter().collect::<Vec<_>>()))?,
         format => app.ui.document(format, &health)?,
     }
     Ok(match health.status {

@@ -84,11 +84,7 @@ pub(crate) fn introduction(app: &App) -> Outcome {
 pub(crate) fn run(app: &App, args: &HelpArgs) -> Outcome {
     let words: Vec<&str> = args.topic.iter().map(String::as_str).collect();
     let text = match words.as_slice() {
-        [] => Cli::command()
-            .color(clap_color(app))
-            .render_long_help()
-            .ansi()
-            .to_string(),
+        [] => Cli::command().color(clap_color(app)).render_long_help().ansi().to_string(),
         ["quickstart"] => QUICKSTART.to_owned(),
         ["formats"] => FORMATS.to_owned(),
         ["exit-codes"] => exit_codes(),
@@ -101,11 +97,7 @@ pub(crate) fn run(app: &App, args: &HelpArgs) -> Outcome {
 }
 
 fn clap_color(app: &App) -> clap::ColorChoice {
-    if app.ui.out_color {
-        clap::ColorChoice::Always
-    } else {
-        clap::ColorChoice::Never
-    }
+    if app.ui.out_color { clap::ColorChoice::Always } else { clap::ColorChoice::Never }
 }
 
 fn strip(text: &str) -> String {
@@ -117,25 +109,12 @@ fn command_help(app: &App, path: &[&str]) -> Result<String, CliError> {
     root.build();
     let mut at = &mut root;
     for word in path {
-        let names: Vec<String> = at
-            .get_subcommands()
-            .map(|sub| sub.get_name().to_owned())
-            .collect();
+        let names: Vec<String> = at.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
         let Some(next) = at.find_subcommand_mut(word) else {
-            let known = names
-                .iter()
-                .map(String::as_str)
-                .chain(TOPICS.iter().copied());
+            let known = names.iter().map(String::as_str).chain(TOPICS.iter().copied());
             let meant = suggest::closest(word, known).map(|meant| format!("maos help {meant}"));
-            let error = CliError::new(
-                Exit::NotFound,
-                "no-help",
-                format!("no help on '{}'", path.join(" ")),
-                "maos --help",
-            );
-            return Err(error
-                .because(format!("topics: {}", TOPICS.join(", ")))
-                .similar(meant));
+            let error = CliError::new(Exit::NotFound, "no-help", format!("no help on '{}'", path.join(" ")), "maos --help");
+            return Err(error.because(format!("topics: {}", TOPICS.join(", "))).similar(meant));
         };
         at = next;
     }
@@ -145,11 +124,7 @@ fn command_help(app: &App, path: &[&str]) -> Result<String, CliError> {
 fn exit_codes() -> String {
     let mut text = "Exit codes\n\n".to_owned();
     for (code, meaning, example) in TABLE {
-        let example = if example.is_empty() {
-            String::new()
-        } else {
-            format!("   e.g. {example}")
-        };
+        let example = if example.is_empty() { String::new() } else { format!("   e.g. {example}") };
         text.push_str(&format!("  {code:>4}  {meaning}{example}\n"));
     }
     text
@@ -160,16 +135,9 @@ fn environment() -> String {
     for (name, meaning) in crate::env::OWN {
         text.push_str(&format!("  {name}\n      {meaning}\n"));
     }
-    text.push_str(
-        "\nOf configuration keys (a variable beats the file, a flag beats the variable):\n",
-    );
+    text.push_str("\nOf configuration keys (a variable beats the file, a flag beats the variable):\n");
     for key in KEYS {
-        text.push_str(&format!(
-            "  {}\n      {}: {}\n",
-            key.env_name(),
-            key.name,
-            key.doc
-        ));
+        text.push_str(&format!("  {}\n      {}: {}\n", key.env_name(), key.name, key.doc));
         if !key.env.is_empty() {
             text.push_str(&format!("      also read: {}\n", key.env.join(", ")));
         }

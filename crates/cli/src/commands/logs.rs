@@ -66,16 +66,10 @@ pub(crate) struct LogsArgs {
 }
 
 fn level_parser() -> impl TypedValueParser<Value = String> {
-    PossibleValuesParser::new(["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"]).map(
-        |word| {
-            let word = word.to_ascii_uppercase();
-            if word == "WARN" {
-                "WARNING".to_owned()
-            } else {
-                word
-            }
-        },
-    )
+    PossibleValuesParser::new(["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"]).map(|word| {
+        let word = word.to_ascii_uppercase();
+        if word == "WARN" { "WARNING".to_owned() } else { word }
+    })
 }
 
 /// A point in time: a duration before now, or RFC 3339.
@@ -83,11 +77,8 @@ pub(crate) fn since(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
-    let ago = parse_duration(text)
-        .ok_or_else(|| format!("{DURATION_HINT}, or a time like 2026-11-22T10:00:00Z"))?;
-    jiff::Timestamp::now()
-        .checked_sub(ago)
-        .map_err(|_| "too long ago".to_owned())
+    let ago = parse_duration(text).ok_or_else(|| format!("{DURATION_HINT}, or a time like 2026-11-22T10:00:00Z"))?;
+    jiff::Timestamp::now().checked_sub(ago).map_err(|_| "too long ago".to_owned())
 }
 
 /// Which lines are shown.
@@ -99,92 +90,40 @@ struct Filter<'a> {
 impl<'a> Filter<'a> {
     fn new(args: &'a LogsArgs) -> Result<Self, CliError> {
         let pattern = args.grep.as_deref().map(|text| {
-            let source = if args.fixed {
-                regex::escape(text)
-            } else {
-                text.to_owned()
-            };
-            let built = RegexBuilder::new(&source)
-                .size_limit(REGEX_BYTES_MAX)
-                .build();
+            let source = if args.fixed { regex::escape(text) } else { text.to_owned() };
+            let built = RegexBuilder::new(&source).size_limit(REGEX_BYTES_MAX).build();
             built.map_err(|error| {
-                CliError::usage(
-                    "--grep is not a regular expression",
-                    "maos logs --grep <text> --fixed",
-                )
-                .because(
-                    error
-                        .to_string()
-                        .lines()
-                        .last()
-                        .unwrap_or_default()
-                        .to_owned(),
-                )
+                CliError::usage("--grep is not a regular expression", "maos logs --grep <text> --fixed")
+                    .because(error.to_string().lines().last().unwrap_or_default().to_owned())
             })
         });
-        Ok(Filter {
-            args,
-            pattern: pattern.transpose()?,
-        })
+        Ok(Filter { args, pattern: pattern.transpose()? })
     }
 
     fn wants(&self, line: &str, record: Option<&Map<String, Value>>) -> bool {
-        let text = |name: &str| {
-            record
-                .and_then(|record| record.get(name))
-                .and_then(Value::as_str)
-        };
+        let text = |name: &str| record.and_then(|record| record.get(name)).and_then(Value::as_str);
         let level = |word: &str| LEVELS.iter().position(|level| *level == word);
         let args = self.args;
-        args.level
-            .as_deref()
-            .is_none_or(|least| text("level").and_then(level) >= level(least))
-            && args.component.as_deref().is_none_or(|name| {
-                text("component").is_some_and(|component| component.eq_ignore_ascii_case(name))
-            })
-            && args
-                .task
-                .as_deref()
-                .is_none_or(|id| text("task_id").is_some_and(|task| task.starts_with(id)))
-            && args
-                .agent
-                .as_deref()
-                .is_none_or(|id| text("agent_id") == Some(id))
+        args.level.as_deref().is_none_or(|least| text("level").and_then(level) >= level(least))
+            && args.component.as_deref().is_none_or(|name| text("component").is_some_and(|component| component.eq_ignore_ascii_case(name)))
+            && args.task.as_deref().is_none_or(|id| text("task_id").is_some_and(|task| task.starts_with(id)))
+            && args.agent.as_deref().is_none_or(|id| text("agent_id") == Some(id))
             && args.since.is_none_or(|since| {
-                text("timestamp")
-                    .and_then(|time| time.parse::<jiff::Timestamp>().ok())
-                    .is_some_and(|time| time >= since)
+                text("timestamp").and_then(|time| time.parse::<jiff::Timestamp>().ok()).is_some_and(|time| time >= since)
             })
-            && self
-                .pattern
-                .as_ref()
-                .is_none_or(|pattern| pattern.is_match(line))
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(line))
     }
 }
 
 /// Shows the lines.
 pub(crate) fn run(app: &App, args: &LogsArgs) -> Outcome {
-    let supported: &[Format] = if args.follow {
-        &[Format::Table, Format::Jsonl]
-    } else {
-        &[Format::Table, Format::Jsonl, Format::Json]
-    };
+    let supported: &[Format] = if args.follow { &[Format::Table, Format::Jsonl] } else { &[Format::Table, Format::Jsonl, Format::Json] };
     let format = app.ui.format_of(supported)?;
     let filter = Filter::new(args)?;
     let path = app.home.log_file();
-    let failed = |error: std::io::Error| {
-        CliError::io(
-            format!("read {}", app.home.show(&path)),
-            &error,
-            "maos status",
-        )
-    };
+    let failed = |error: std::io::Error| CliError::io(format!("read {}", app.home.show(&path)), &error, "maos status");
     let mut reader = Reader::open(&path).map_err(failed)?;
-    let tail = args.tail.unwrap_or(if args.since.is_some() {
-        usize::MAX
-    } else {
-        TAIL_DEFAULT
-    });
+    let tail = args.tail.unwrap_or(if args.since.is_some() { usize::MAX } else { TAIL_DEFAULT });
     let mut last: VecDeque<String> = VecDeque::new();
     reader
         .read(|line| {
@@ -197,42 +136,21 @@ pub(crate) fn run(app: &App, args: &LogsArgs) -> Outcome {
         })
         .map_err(failed)?;
     if last.is_empty() && !args.follow {
-        let why = if path.exists() {
-            "no line matches"
-        } else {
-            "the server has never run here; start it with: maos start"
-        };
+        let why = if path.exists() { "no line matches" } else { "the server has never run here; start it with: maos start" };
         app.ui.note(&format!("Nothing to show: {why}"));
     }
     if format == Format::Json {
-        let records: Vec<Value> = last
-            .iter()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::from(line.as_str())))
-            .collect();
+        let records: Vec<Value> =
+            last.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::from(line.as_str()))).collect();
         app.ui.document(Format::Json, &records)?;
         return Ok(Exit::Success);
     }
-    app.ui.out(
-        &last
-            .iter()
-            .map(|line| shown(app, format, line))
-            .collect::<String>(),
-    )?;
-    if args.follow {
-        follow(app, format, &filter, reader, failed)
-    } else {
-        Ok(Exit::Success)
-    }
+    app.ui.out(&last.iter().map(|line| shown(app, format, line)).collect::<String>())?;
+    if args.follow { follow(app, format, &filter, reader, failed) } else { Ok(Exit::Success) }
 }
 
 /// New lines, until Ctrl-C or until nobody reads them.
-fn follow(
-    app: &App,
-    format: Format,
-    filter: &Filter<'_>,
-    mut reader: Reader,
-    failed: impl Fn(std::io::Error) -> CliError,
-) -> Outcome {
+fn follow(app: &App, format: Format, filter: &Filter<'_>, mut reader: Reader, failed: impl Fn(std::io::Error) -> CliError) -> Outcome {
     loop {
         let mut text = String::new();
         reader
@@ -262,22 +180,9 @@ fn shown(app: &App, format: Format, line: &str) -> String {
     let Some(mut record) = parse(line) else {
         return format!("{}\n", clean_line(line));
     };
-    let mut take = |name: &str| {
-        record
-            .remove(name)
-            .map(|value| {
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned)
-            })
-            .unwrap_or_default()
-    };
-    let (time, level, component, message) = (
-        take("timestamp"),
-        take("level"),
-        take("component"),
-        take("message"),
-    );
+    let mut take =
+        |name: &str| record.remove(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
+    let (time, level, component, message) = (take("timestamp"), take("level"), take("component"), take("message"));
     take("target");
     let style = match level.as_str() {
         "ERROR" | "CRITICAL" => Style::Bad,
@@ -287,14 +192,7 @@ fn shown(app: &App, format: Format, line: &str) -> String {
     };
     let rest: String = record
         .iter()
-        .map(|(name, value)| {
-            format!(
-                "  {name}={}",
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned)
-            )
-        })
+        .map(|(name, value)| format!("  {name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect();
     let line = format!(
         "{} {} {:<12} {}{}",
@@ -308,11 +206,7 @@ fn shown(app: &App, format: Format, line: &str) -> String {
 }
 
 fn clean_rest(rest: &str) -> String {
-    if rest.is_empty() {
-        String::new()
-    } else {
-        format!("  {}", clean_line(rest))
-    }
+    if rest.is_empty() { String::new() } else { format!("  {}", clean_line(rest)) }
 }
 
 /// Reads the files from the oldest to the current one, then goes on where it stopped.
@@ -327,16 +221,8 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path) -> std::io::Result<Self> {
-        let older: Vec<PathBuf> = (1..OLD_FILES_MAX)
-            .map(|n| numbered(path, n))
-            .take_while(|path| path.exists())
-            .collect();
-        Ok(Reader {
-            path: path.to_owned(),
-            older,
-            current: None,
-            partial: Vec::new(),
-        })
+        let older: Vec<PathBuf> = (1..OLD_FILES_MAX).map(|n| numbered(path, n)).take_while(|path| path.exists()).collect();
+        Ok(Reader { path: path.to_owned(), older, current: None, partial: Vec::new() })
     }
 
     /// Hands on every whole line that is there now.
@@ -415,10 +301,7 @@ mod tests {
         let mut reader = Reader::open(&path).unwrap();
         assert_eq!(lines(&mut reader), ["a", "b", "c"]);
         assert!(lines(&mut reader).is_empty());
-        let mut file = std::fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b" line\nd\n").unwrap();
         std::fs::rename(&path, dir.path().join("moved")).unwrap();
         std::fs::write(&path, "e\n").unwrap();
@@ -427,10 +310,7 @@ mod tests {
 
     #[test]
     fn since_takes_durations_and_times() {
-        assert_eq!(
-            since("2026-11-22T10:00:00Z").unwrap().to_string(),
-            "2026-11-22T10:00:00Z"
-        );
+        assert_eq!(since("2026-11-22T10:00:00Z").unwrap().to_string(), "2026-11-22T10:00:00Z");
         assert!(since("1h").unwrap() < jiff::Timestamp::now());
         assert!(since("yesterday").is_err());
     }

@@ -8,9 +8,7 @@ use crate::print::table::{self, Cell, Column, ListFlags};
 use crate::print::text::{clean_line, elapsed};
 use crate::print::{Format, Style, Ui};
 use clap::{Args, Subcommand};
-use maos_local::{
-    Local, LocalError, Options, Progress, Source, Step, Store, find_runner, prepare_runner, pull,
-};
+use maos_local::{Local, LocalError, Options, Progress, Source, Step, Store, find_runner, prepare_runner, pull};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -67,12 +65,8 @@ pub(crate) fn run(app: &App, command: ModelCommand) -> Outcome {
         ModelCommand::List { list } => list_models(app, &list),
         ModelCommand::Pull { name, from } => pull_model(app, name, from.as_deref()),
         ModelCommand::Rm { name } => {
-            let freed = options(app, None)?
-                .store()
-                .remove(&name)
-                .map_err(|error| local_error(&error))?;
-            app.ui
-                .note(&format!("Removed {name} ({})", megabytes(freed)));
+            let freed = options(app, None)?.store().remove(&name).map_err(|error| local_error(&error))?;
+            app.ui.note(&format!("Removed {name} ({})", megabytes(freed)));
             Ok(Exit::Success)
         }
         ModelCommand::Serve { name } => serve(app, name),
@@ -82,11 +76,7 @@ pub(crate) fn run(app: &App, command: ModelCommand) -> Outcome {
 /// How the local model is served, by the configuration.
 fn options(app: &App, model: Option<String>) -> Result<Options, CliError> {
     let config = app.config()?;
-    Ok(crate::settings::local_options(
-        app.home.dir(),
-        &config,
-        model,
-    ))
+    Ok(crate::settings::local_options(app.home.dir(), &config, model))
 }
 
 /// A failure of the local part as it is shown.
@@ -94,9 +84,9 @@ pub(crate) fn local_error(error: &LocalError) -> CliError {
     let (exit, fix) = match error {
         LocalError::UnknownModel { .. } => (Exit::NotFound, "maos model list"),
         LocalError::NotInstalled { .. } => (Exit::NotFound, "maos model pull"),
-        LocalError::WrongContents { .. }
-        | LocalError::Unreachable { .. }
-        | LocalError::NoSource { .. } => (Exit::Failure, "maos model pull --from FILE"),
+        LocalError::WrongContents { .. } | LocalError::Unreachable { .. } | LocalError::NoSource { .. } => {
+            (Exit::Failure, "maos model pull --from FILE")
+        }
         _ => (Exit::Failure, "maos model list"),
     };
     let text = error.to_string();
@@ -104,11 +94,7 @@ pub(crate) fn local_error(error: &LocalError) -> CliError {
     let first = lines.next().unwrap_or_default().replace('`', "'");
     let cli = CliError::new(exit, "local-model", first, fix);
     let rest: Vec<&str> = lines.map(str::trim).collect();
-    if rest.is_empty() {
-        cli
-    } else {
-        cli.because(rest.join("; "))
-    }
+    if rest.is_empty() { cli } else { cli.because(rest.join("; ")) }
 }
 
 /// A model as it is listed.
@@ -133,10 +119,7 @@ fn list_models(app: &App, list: &ListFlags) -> Outcome {
         .iter()
         .map(|model| Row {
             present: present.iter().any(|installed| installed.name == model.name),
-            path: present
-                .iter()
-                .find(|installed| installed.name == model.name)
-                .and_then(|_| store.path(&model.name)),
+            path: present.iter().find(|installed| installed.name == model.name).and_then(|_| store.path(&model.name)),
             name: model.name.clone(),
             bytes: model.bytes,
             memory_bytes: model.memory_bytes,
@@ -155,22 +138,12 @@ fn list_models(app: &App, list: &ListFlags) -> Outcome {
                 Cell::styled("no", Style::Dim).raw("false")
             }
         }),
-        Column::new("SIZE", |row: &Row| {
-            Cell::from(megabytes(row.bytes)).raw(row.bytes)
-        }),
-        Column::new("MEMORY", |row: &Row| {
-            Cell::from(megabytes(row.memory_bytes)).raw(row.memory_bytes)
-        }),
+        Column::new("SIZE", |row: &Row| Cell::from(megabytes(row.bytes)).raw(row.bytes)),
+        Column::new("MEMORY", |row: &Row| Cell::from(megabytes(row.memory_bytes)).raw(row.memory_bytes)),
         Column::new("LICENCE", |row: &Row| row.licence.clone().into()),
         Column::new("WHAT IT IS WORTH", |row: &Row| row.worth.clone().into()).cuttable(),
     ];
-    table::print(
-        &app.ui,
-        list,
-        &rows,
-        &columns,
-        Some(&|row: &Row| row.name.clone()),
-    )?;
+    table::print(&app.ui, list, &rows, &columns, Some(&|row: &Row| row.name.clone()))?;
     if !rows.iter().any(|row| row.present) {
         app.ui.note("None is present. Fetch one: maos model pull");
     }
@@ -179,11 +152,7 @@ fn list_models(app: &App, list: &ListFlags) -> Outcome {
 
 fn megabytes(bytes: u64) -> String {
     if bytes >= 1_000_000_000 {
-        format!(
-            "{}.{} GB",
-            bytes / 1_000_000_000,
-            bytes % 1_000_000_000 / 100_000_000
-        )
+        format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000)
     } else {
         format!("{} MB", bytes / 1_000_000)
     }
@@ -195,14 +164,7 @@ fn pull_model(app: &App, name: Option<String>, from: Option<&str>) -> Outcome {
     let name = name
         .or_else(|| options.model.clone())
         .or_else(|| best_fitting(&store))
-        .ok_or_else(|| {
-            CliError::new(
-                Exit::NotFound,
-                "no-model",
-                "no model is known",
-                "maos model list",
-            )
-        })?;
+        .ok_or_else(|| CliError::new(Exit::NotFound, "no-model", "no model is known", "maos model list"))?;
     let source = from.map_or(Source::Auto, Source::parse);
     let told = Told::new(&app.ui, &name);
     let installed = client::block_on(async {
@@ -216,14 +178,9 @@ fn pull_model(app: &App, name: Option<String>, from: Option<&str>) -> Outcome {
         };
         told.end();
         // The runner is fetched now too, so that the first task need not wait for it.
-        if find_runner(&options)
-            .map_err(|error| local_error(&error))?
-            .is_none()
-        {
+        if find_runner(&options).map_err(|error| local_error(&error))?.is_none() {
             app.ui.note("Fetching the program that runs it…");
-            prepare_runner(&options, &told)
-                .await
-                .map_err(|error| local_error(&error))?;
+            prepare_runner(&options, &told).await.map_err(|error| local_error(&error))?;
             told.end();
         }
         Ok(fetched)
@@ -233,23 +190,17 @@ fn pull_model(app: &App, name: Option<String>, from: Option<&str>) -> Outcome {
         _ => {}
     }
     if let Some(model) = store.catalog().get(&installed.name) {
-        app.ui
-            .note(&format!("{} is ready. {}", installed.name, model.worth));
+        app.ui.note(&format!("{} is ready. {}", installed.name, model.worth));
     }
     Ok(Exit::Success)
 }
 
 /// The best model that leaves half of the memory to others.
 fn best_fitting(store: &Store) -> Option<String> {
-    let memory = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with("MemTotal:"))?
-                .to_owned();
-            Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-        });
+    let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?.to_owned();
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    });
     let fits = |bytes: u64| memory.is_none_or(|total| bytes <= total / 2);
     let models = store.catalog().models();
     models
@@ -276,17 +227,8 @@ struct TellState {
 
 impl Told {
     fn new(ui: &Ui, name: &str) -> Self {
-        let state = TellState {
-            screen: Screen::of_stderr(ui),
-            last: None,
-            begun: Instant::now(),
-            first_bytes: None,
-        };
-        Told {
-            ui: ui.clone(),
-            name: name.to_owned(),
-            state: Mutex::new(state),
-        }
+        let state = TellState { screen: Screen::of_stderr(ui), last: None, begun: Instant::now(), first_bytes: None };
+        Told { ui: ui.clone(), name: name.to_owned(), state: Mutex::new(state) }
     }
 
     fn end(&self) {
@@ -299,13 +241,8 @@ impl Told {
         let Ok(mut state) = self.state.lock() else {
             return;
         };
-        let pause = if self.ui.err_tty {
-            PICTURE_PAUSE
-        } else {
-            LINE_PAUSE
-        };
-        if self.ui.quiet || (state.last.is_some_and(|last| last.elapsed() < pause) && done < total)
-        {
+        let pause = if self.ui.err_tty { PICTURE_PAUSE } else { LINE_PAUSE };
+        if self.ui.quiet || (state.last.is_some_and(|last| last.elapsed() < pause) && done < total) {
             return;
         }
         state.last = Some(Instant::now());
@@ -313,27 +250,14 @@ impl Told {
         let seconds = state.begun.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = (done.saturating_sub(first)) as f64 / seconds.max(0.001);
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an estimate for people"
-        )]
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate for people")]
         let left = if rate > 1.0 {
-            format!(
-                " · {} left",
-                elapsed(((total.saturating_sub(done)) as f64 / rate * 1000.0) as u64)
-            )
+            format!(" · {} left", elapsed(((total.saturating_sub(done)) as f64 / rate * 1000.0) as u64))
         } else {
             String::new()
         };
         let percent = done * 100 / total.max(1);
-        let text = format!(
-            "{what} {}  {percent}%  {} of {}{left}\n",
-            self.name,
-            megabytes(done),
-            megabytes(total)
-        );
+        let text = format!("{what} {}  {percent}%  {} of {}{left}\n", self.name, megabytes(done), megabytes(total));
         // A picture that cannot be drawn must not end the download.
         drop(state.screen.draw(&text));
     }
@@ -378,8 +302,6 @@ fn serve(app: &App, name: Option<String>) -> Outcome {
         app.ui.note("Ctrl-C ends it");
         let ended = tokio::signal::ctrl_c().await;
         local.stop().await;
-        ended
-            .map(|()| Exit::Success)
-            .map_err(|error| CliError::io("wait for Ctrl-C", &error, "maos model serve"))
+        ended.map(|()| Exit::Success).map_err(|error| CliError::io("wait for Ctrl-C", &error, "maos model serve"))
     })?
 }

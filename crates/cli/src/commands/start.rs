@@ -63,9 +63,7 @@ impl StartArgs {
         let script = match &self.script {
             Some(path) => Some(
                 std::path::absolute(path)
-                    .map_err(|e| {
-                        CliError::io(format!("find {}", path.display()), &e, "maos start --help")
-                    })?
+                    .map_err(|e| CliError::io(format!("find {}", path.display()), &e, "maos start --help"))?
                     .display()
                     .to_string(),
             ),
@@ -76,41 +74,25 @@ impl StartArgs {
             ("scripted.script", script, "--script"),
             ("api.host", self.api_host.clone(), "--api-host"),
             ("api.port", self.api_port.clone(), "--api-port"),
-            (
-                "dashboard.port",
-                self.dashboard_port.clone(),
-                "--dashboard-port",
-            ),
+            ("dashboard.port", self.dashboard_port.clone(), "--dashboard-port"),
             ("system.log_level", self.log_level.clone(), "--log-level"),
         ];
-        let mut overrides: Vec<FlagValue> = flags
-            .into_iter()
-            .filter_map(|(key, value, flag)| Some((key, value?, flag.to_owned())))
-            .collect();
+        let mut overrides: Vec<FlagValue> =
+            flags.into_iter().filter_map(|(key, value, flag)| Some((key, value?, flag.to_owned()))).collect();
         for pair in &self.set {
             let Some((name, value)) = pair.split_once('=') else {
-                return Err(CliError::usage(
-                    format!("invalid value '{pair}' for '--set'"),
-                    "maos start --help",
-                )
-                .because("expected KEY=VALUE, like --set planner.max_steps=8"));
+                return Err(CliError::usage(format!("invalid value '{pair}' for '--set'"), "maos start --help")
+                    .because("expected KEY=VALUE, like --set planner.max_steps=8"));
             };
-            overrides.push((
-                find_key(name.trim())?.name,
-                value.to_owned(),
-                format!("--set {}", name.trim()),
-            ));
+            overrides.push((find_key(name.trim())?.name, value.to_owned(), format!("--set {}", name.trim())));
         }
         Ok(overrides)
     }
 
     /// The same flags for the background process, and for a later restart.
     pub(crate) fn as_flags(&self) -> Result<Vec<String>, CliError> {
-        let mut flags: Vec<String> = self
-            .overrides()?
-            .into_iter()
-            .flat_map(|(key, value, _)| ["--set".to_owned(), format!("{key}={value}")])
-            .collect();
+        let mut flags: Vec<String> =
+            self.overrides()?.into_iter().flat_map(|(key, value, _)| ["--set".to_owned(), format!("{key}={value}")]).collect();
         if self.insecure_no_auth {
             flags.push("--insecure-no-auth".to_owned());
         }
@@ -123,15 +105,10 @@ pub(crate) fn run(app: &App, args: &StartArgs) -> Outcome {
     if args.foreground {
         return serve::run(app, args);
     }
-    let format = app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
     let (run, fresh) = start(app, args)?;
     if !fresh {
-        app.ui.note(&format!(
-            "MAOS {} is already running (pid {}) at {}",
-            run.version, run.pid, run.api
-        ));
+        app.ui.note(&format!("MAOS {} is already running (pid {}) at {}", run.version, run.pid, run.api));
     }
     if format == Format::Table {
         if fresh {
@@ -158,26 +135,12 @@ pub(crate) fn say_running(app: &App, run: &RunFile) {
     let ui = &app.ui;
     let head = format!("MAOS {} is running (pid {})", run.version, run.pid);
     let mut lines = vec![ui.err_paint(Style::Good, &head)];
-    let dashboard = run
-        .dashboard
-        .as_deref()
-        .map(|url| format!("        dashboard  {url}"))
-        .unwrap_or_default();
+    let dashboard = run.dashboard.as_deref().map(|url| format!("        dashboard  {url}")).unwrap_or_default();
     lines.push(format!("  api        {}{dashboard}", run.api));
-    let target = Target {
-        url: run.api.clone(),
-        is_own: true,
-        is_running: true,
-    };
-    let status = client::connect_to(app, &target)
-        .ok()
-        .and_then(|client| client::block_on(async { client.status().await }).ok()?.ok());
+    let target = Target { url: client::by_number(&run.api), is_own: true, is_running: true };
+    let status = client::connect_to(app, &target).ok().and_then(|client| client::block_on(async { client.status().await }).ok()?.ok());
     if let Some(status) = status {
-        lines.push(format!(
-            "  storage    {}        bus        {}",
-            clean_line(&status.storage),
-            clean_line(&status.bus)
-        ));
+        lines.push(format!("  storage    {}        bus        {}", clean_line(&status.storage), clean_line(&status.bus)));
         lines.push(models_line(app, &status));
     }
     lines.push("  logs       maos logs --follow           stop       maos stop".to_owned());
@@ -188,30 +151,15 @@ fn models_line(app: &App, status: &Status) -> String {
     let provider = &status.provider;
     let name = provider.name.as_deref().unwrap_or("none");
     if provider.ready {
-        let model = provider
-            .model
-            .as_deref()
-            .map(|model| format!(", {model}"))
-            .unwrap_or_default();
+        let model = provider.model.as_deref().map(|model| format!(", {model}")).unwrap_or_default();
         let note = provider
             .note
             .as_deref()
-            .map(|note| {
-                format!(
-                    "\n             {}",
-                    app.ui.err_paint(Style::Warn, &clean_line(note))
-                )
-            })
+            .map(|note| format!("\n             {}", app.ui.err_paint(Style::Warn, &clean_line(note))))
             .unwrap_or_default();
-        return format!(
-            "  models     {} {name}{model}{note}",
-            app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+"))
-        );
+        return format!("  models     {} {name}{model}{note}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")));
     }
-    let why = provider.note.as_deref().map_or_else(
-        || "no key of a provider and no local model".to_owned(),
-        clean_line,
-    );
+    let why = provider.note.as_deref().map_or_else(|| "no key of a provider and no local model".to_owned(), clean_line);
     format!(
         "  models     {} {why} — tasks cannot run. One of:\n               maos config set claude.api_key\n               maos config set openai.base_url http://…\n               maos model pull\n             then: maos restart",
         app.ui.err_paint(Style::Bad, app.ui.glyph("✗", "x"))

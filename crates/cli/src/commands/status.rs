@@ -23,9 +23,7 @@ pub(crate) struct StatusArgs {
 
 /// Shows it; exit 7 when the server is not running.
 pub(crate) fn run(app: &App, args: &StatusArgs) -> Outcome {
-    let format = app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
     let target = client::target(app)?;
     let client = client::connect_to(app, &target)?;
     let answer = client::block_on(async { client.status().await })?;
@@ -47,9 +45,7 @@ pub(crate) fn run(app: &App, args: &StatusArgs) -> Outcome {
             }
             match format {
                 Format::Table => app.ui.out("stopped\n")?,
-                format => app
-                    .ui
-                    .document(format, &json!({"object": "status", "state": "stopped"}))?,
+                format => app.ui.document(format, &json!({"object": "status", "state": "stopped"}))?,
             }
             app.ui.note("Start it: maos start");
             Err(CliError::silent(Exit::Unreachable))
@@ -61,53 +57,25 @@ pub(crate) fn run(app: &App, args: &StatusArgs) -> Outcome {
 fn text(app: &App, status: &Status, detailed: bool) -> String {
     let ui = &app.ui;
     let count = |map: &std::collections::BTreeMap<String, u64>| {
-        let parts: Vec<String> = map
-            .iter()
-            .filter(|(_, n)| **n > 0)
-            .map(|(word, n)| format!("{n} {word}"))
-            .collect();
-        if parts.is_empty() {
-            "none".to_owned()
-        } else {
-            parts.join(", ")
-        }
+        let parts: Vec<String> = map.iter().filter(|(_, n)| **n > 0).map(|(word, n)| format!("{n} {word}")).collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
     };
-    let state = if status.draining {
-        Cell::styled("stopping", Style::Warn)
-    } else {
-        Cell::styled("running", Style::Good)
-    };
+    let state = if status.draining { Cell::styled("stopping", Style::Warn) } else { Cell::styled("running", Style::Good) };
     let provider = match (&status.provider.name, &status.provider.model) {
-        (Some(name), Some(model)) => Cell::styled(
-            format!("{name}, {model}"),
-            if status.provider.ready {
-                Style::Plain
-            } else {
-                Style::Bad
-            },
-        ),
+        (Some(name), Some(model)) => {
+            Cell::styled(format!("{name}, {model}"), if status.provider.ready { Style::Plain } else { Style::Bad })
+        }
         (Some(name), None) => name.clone().into(),
         (None, _) => Cell::styled("none: tasks cannot run", Style::Bad),
     };
-    let spent = status
-        .spent_today
-        .map_or_else(|| "unknown".to_owned(), dollars);
-    let limit = status
-        .budget_daily
-        .map(|limit| format!(" of at most {}", dollars(limit)))
-        .unwrap_or_default();
+    let spent = status.spent_today.map_or_else(|| "unknown".to_owned(), dollars);
+    let limit = status.budget_daily.map(|limit| format!(" of at most {}", dollars(limit))).unwrap_or_default();
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("State", state),
-        (
-            "Version",
-            format!("{} (pid {})", status.version, status.pid).into(),
-        ),
+        ("Version", format!("{} (pid {})", status.version, status.pid).into()),
         ("Up for", elapsed(status.uptime_ms).into()),
         ("Tasks", count(&status.tasks).into()),
-        (
-            "Agents",
-            format!("{}, at most {}", count(&status.agents), status.agents_max).into(),
-        ),
+        ("Agents", format!("{}, at most {}", count(&status.agents), status.agents_max).into()),
         ("Models", provider),
         ("Spent today", format!("{spent}{limit}").into()),
     ];
@@ -139,14 +107,8 @@ pub(crate) fn check_table(ui: &Ui, checks: &[&HealthCheck]) -> String {
                 HealthStatus::Degraded => (Style::Warn, ui.glyph("!", "!")),
                 HealthStatus::Fail => (Style::Bad, ui.glyph("✗", "x")),
             };
-            let latency = check
-                .latency_ms
-                .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}ms"));
-            let fix = check
-                .fix
-                .as_ref()
-                .map(|fix| format!("  fix: {}", clean_line(&fix.replace('`', ""))))
-                .unwrap_or_default();
+            let latency = check.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}ms"));
+            let fix = check.fix.as_ref().map(|fix| format!("  fix: {}", clean_line(&fix.replace('`', "")))).unwrap_or_default();
             vec![
                 check.component.clone().into(),
                 Cell::styled(format!("{glyph} {}", check.status), style),
@@ -155,15 +117,5 @@ pub(crate) fn check_table(ui: &Ui, checks: &[&HealthCheck]) -> String {
             ]
         })
         .collect();
-    table::render(
-        ui,
-        &ListFlags::default(),
-        &[
-            ("COMPONENT", false),
-            ("STATUS", false),
-            ("LATENCY", false),
-            ("DETAIL", true),
-        ],
-        &rows,
-    )
+    table::render(ui, &ListFlags::default(), &[("COMPONENT", false), ("STATUS", false), ("LATENCY", false), ("DETAIL", true)], &rows)
 }

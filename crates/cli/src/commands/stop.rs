@@ -49,34 +49,15 @@ pub(crate) fn stop(app: &App, args: &StopArgs) -> Result<Option<Option<u64>>, Cl
         return Ok(None);
     };
     let resume = open_tasks(app, &run);
-    let signal = if args.force {
-        Signal::SIGKILL
-    } else {
-        Signal::SIGTERM
-    };
-    process::send(run.pid, signal).map_err(|error| {
-        CliError::io(
-            format!("stop the server (pid {})", run.pid),
-            &error,
-            "maos status",
-        )
-    })?;
+    let signal = if args.force { Signal::SIGKILL } else { Signal::SIGTERM };
+    process::send(run.pid, signal).map_err(|error| CliError::io(format!("stop the server (pid {})", run.pid), &error, "maos status"))?;
     let wait = if args.force { KILL_WAIT } else { args.timeout };
     let begun = Instant::now();
     while process::start_time(run.pid) == Some(run.process_started) {
         if begun.elapsed() > wait {
-            let message = format!(
-                "the server (pid {}) has not stopped within {}",
-                run.pid,
-                crate::config::value::format_duration(wait)
-            );
-            return Err(CliError::new(
-                Exit::WaitedTooLong,
-                "stop-timeout",
-                message,
-                "maos stop --force",
-            )
-            .because("it is still finishing; its tasks are safe either way"));
+            let message = format!("the server (pid {}) has not stopped within {}", run.pid, crate::config::value::format_duration(wait));
+            return Err(CliError::new(Exit::WaitedTooLong, "stop-timeout", message, "maos stop --force")
+                .because("it is still finishing; its tasks are safe either way"));
         }
         std::thread::sleep(POLL);
     }
@@ -86,22 +67,9 @@ pub(crate) fn stop(app: &App, args: &StopArgs) -> Result<Option<Option<u64>>, Cl
 
 /// Tasks that have not ended. Not knowing is no reason not to stop.
 fn open_tasks(app: &App, run: &RunFile) -> Option<u64> {
-    let target = Target {
-        url: run.api.clone(),
-        is_own: true,
-        is_running: false,
-    };
+    let target = Target { url: client::by_number(&run.api), is_own: true, is_running: false };
     let client = client::connect_to(app, &target).ok()?;
-    let status = client::block_on(async {
-        tokio::time::timeout(Duration::from_secs(2), client.status()).await
-    })
-    .ok()?
-    .ok()?
-    .ok()?;
+    let status = client::block_on(async { tokio::time::timeout(Duration::from_secs(2), client.status()).await }).ok()?.ok()?.ok()?;
     let open = [TaskStatus::Queued, TaskStatus::Blocked, TaskStatus::Running];
-    Some(
-        open.iter()
-            .filter_map(|s| status.tasks.get(s.as_str()))
-            .sum(),
-    )
+    Some(open.iter().filter_map(|s| status.tasks.get(s.as_str())).sum())
 }

@@ -29,20 +29,10 @@ pub(crate) fn run(app: &App) -> Outcome {
         arch: std::env::consts::ARCH,
         api_version: 1,
     };
-    match app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?
-    {
+    match app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])? {
         Format::Table => {
-            let date = if version.date.is_empty() {
-                String::new()
-            } else {
-                format!("{}, ", version.date)
-            };
-            app.ui.out(&format!(
-                "maos {} (git {}, {date}rustc {})\n",
-                version.version, version.commit, version.rustc
-            ))?;
+            let date = if version.date.is_empty() { String::new() } else { format!("{}, ", version.date) };
+            app.ui.out(&format!("maos {} (git {}, {date}rustc {})\n", version.version, version.commit, version.rustc))?;
         }
         format => app.ui.document(format, &version)?,
     }

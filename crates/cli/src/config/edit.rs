@@ -19,23 +19,13 @@ pub(crate) enum EditError {
 /// Sets `key` to `text` (already checked against the key's kind, or `${NAME}`).
 pub(crate) fn set(original: &str, key: &Key, text: &str) -> Result<String, EditError> {
     let before = file::read(original, None).map_err(EditError::Invalid)?;
-    let edited = if key.kind == Kind::Pairs {
-        set_pairs(original, key, text)?
-    } else {
-        set_scalar(original, key, text)?
-    };
+    let edited = if key.kind == Kind::Pairs { set_pairs(original, key, text)? } else { set_scalar(original, key, text)? };
     let mut expected = before;
     let wanted = file::read(&nested(key.name, text, key.kind), None).map_err(EditError::Invalid)?;
-    let wanted = wanted
-        .entries
-        .get(key.name)
-        .map(|entry| entry.value.clone());
+    let wanted = wanted.entries.get(key.name).map(|entry| entry.value.clone());
     let now = file::read(&edited, None).map_err(EditError::Invalid)?;
     if now.entries.get(key.name).map(|entry| entry.value.clone()) != wanted {
-        return Err(by_hand(
-            key,
-            "the new text does not read back as the new value",
-        ));
+        return Err(by_hand(key, "the new text does not read back as the new value"));
     }
     expected.entries.remove(key.name);
     same_but(&expected, now, key)?;
@@ -49,9 +39,7 @@ pub(crate) fn unset(original: &str, key: &Key) -> Result<Option<String>, EditErr
         Ok(document) if expected.entries.remove(key.name).is_some() => document,
         _ => return Ok(None),
     };
-    document
-        .try_remove_path(key.name)
-        .map_err(|error| by_hand(key, &describe(&error)))?;
+    document.try_remove_path(key.name).map_err(|error| by_hand(key, &describe(&error)))?;
     let edited = document.to_string();
     let now = file::read(&edited, None).map_err(EditError::Invalid)?;
     same_but(&expected, now, key)?;
@@ -59,21 +47,14 @@ pub(crate) fn unset(original: &str, key: &Key) -> Result<Option<String>, EditErr
 }
 
 fn set_scalar(original: &str, key: &Key, text: &str) -> Result<String, EditError> {
-    if file::read(original, None).is_ok_and(|content| content.entries.is_empty())
-        && Document::from_str(original).is_err()
-    {
+    if file::read(original, None).is_ok_and(|content| content.entries.is_empty()) && Document::from_str(original).is_err() {
         return Ok(append(original, &nested(key.name, text, key.kind)));
     }
-    let document =
-        Document::from_str(original).map_err(|error| by_hand(key, &error.to_string()))?;
+    let document = Document::from_str(original).map_err(|error| by_hand(key, &error.to_string()))?;
     let done = match (key.kind, text.parse::<i64>()) {
-        (Kind::Bool, _) => document.try_set_path(
-            key.name,
-            matches!(
-                super::value::parse(Kind::Bool, text),
-                Ok(super::value::Value::Bool(true))
-            ),
-        ),
+        (Kind::Bool, _) => {
+            document.try_set_path(key.name, matches!(super::value::parse(Kind::Bool, text), Ok(super::value::Value::Bool(true))))
+        }
         (Kind::Int(..) | Kind::Duration, Ok(number)) => document.try_set_path(key.name, number),
         _ => document.try_set_path(key.name, text),
     };
@@ -91,19 +72,11 @@ fn set_pairs(original: &str, key: &Key, text: &str) -> Result<String, EditError>
         Ok(_) | Err(PathError::NotFound { .. } | PathError::NoRoot) => {}
         Err(error) => return Err(by_hand(key, &describe(&error))),
     }
-    let escaped = |part: &str| {
-        part.replace('\\', "\\\\")
-            .replace('.', "\\.")
-            .replace('[', "\\[")
-    };
+    let escaped = |part: &str| part.replace('\\', "\\\\").replace('.', "\\.").replace('[', "\\[");
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| by_hand(key, "expected pairs like old=new"))?;
+        let (name, value) = pair.split_once('=').ok_or_else(|| by_hand(key, "expected pairs like old=new"))?;
         let path = format!("{}.{}", key.name, escaped(name.trim()));
-        document
-            .try_set_path(&path, value.trim())
-            .map_err(|error| by_hand(key, &describe(&error)))?;
+        document.try_set_path(&path, value.trim()).map_err(|error| by_hand(key, &describe(&error)))?;
     }
     Ok(document.to_string())
 }
@@ -120,20 +93,11 @@ fn nested(name: &str, text: &str, kind: Kind) -> String {
     }
     if kind == Kind::Pairs {
         for pair in text.split(',').filter_map(|pair| pair.split_once('=')) {
-            yaml.push_str(&format!(
-                "\n{}{}: {}",
-                "  ".repeat(parts.len()),
-                quoted(pair.0.trim()),
-                quoted(pair.1.trim())
-            ));
+            yaml.push_str(&format!("\n{}{}: {}", "  ".repeat(parts.len()), quoted(pair.0.trim()), quoted(pair.1.trim())));
         }
     } else {
-        let plain = matches!(kind, Kind::Int(..) | Kind::Duration) && text.parse::<i64>().is_ok()
-            || kind == Kind::Bool;
-        yaml.push_str(&format!(
-            " {}",
-            if plain { text.to_owned() } else { quoted(text) }
-        ));
+        let plain = matches!(kind, Kind::Int(..) | Kind::Duration) && text.parse::<i64>().is_ok() || kind == Kind::Bool;
+        yaml.push_str(&format!(" {}", if plain { text.to_owned() } else { quoted(text) }));
     }
     yaml.push('\n');
     yaml
@@ -145,35 +109,18 @@ fn quoted(text: &str) -> String {
 }
 
 fn append(original: &str, yaml: &str) -> String {
-    let gap = if original.is_empty() || original.ends_with('\n') {
-        ""
-    } else {
-        "\n"
-    };
+    let gap = if original.is_empty() || original.ends_with('\n') { "" } else { "\n" };
     format!("{original}{gap}{yaml}")
 }
 
 fn same_but(expected: &file::Content, mut now: file::Content, key: &Key) -> Result<(), EditError> {
     now.entries.remove(key.name);
-    let values = |content: &file::Content| {
-        content
-            .entries
-            .iter()
-            .map(|(name, entry)| (*name, entry.value.clone()))
-            .collect::<Vec<_>>()
-    };
-    if values(expected) == values(&now) {
-        Ok(())
-    } else {
-        Err(by_hand(key, "another key would change"))
-    }
+    let values = |content: &file::Content| content.entries.iter().map(|(name, entry)| (*name, entry.value.clone())).collect::<Vec<_>>();
+    if values(expected) == values(&now) { Ok(()) } else { Err(by_hand(key, "another key would change")) }
 }
 
 fn by_hand(key: &Key, why: &str) -> EditError {
-    EditError::ByHand(format!(
-        "{} cannot be changed without touching the rest of the file ({why})",
-        key.name
-    ))
+    EditError::ByHand(format!("{} cannot be changed without touching the rest of the file ({why})", key.name))
 }
 
 fn describe(error: &PathError) -> String {
@@ -188,7 +135,8 @@ mod tests {
     use super::super::schema;
     use super::*;
 
-    const FILE: &str = "# My file\nsystem:\n  max_agents: 10   # ten\n  log_level: \"INFO\"\n\n# keys\nclaude:\n  api_key: \"${CLAUDE_API_KEY}\"\n";
+    const FILE: &str =
+        "# My file\nsystem:\n  max_agents: 10   # ten\n  log_level: \"INFO\"\n\n# keys\nclaude:\n  api_key: \"${CLAUDE_API_KEY}\"\n";
 
     fn set_key(text: &str, name: &str, value: &str) -> String {
         set(text, schema::find(name).unwrap(), value).unwrap()
@@ -196,64 +144,25 @@ mod tests {
 
     #[test]
     fn comments_and_all_other_bytes_stay() {
-        assert_eq!(
-            set_key(FILE, "system.max_agents", "15"),
-            FILE.replace("max_agents: 10 ", "max_agents: 15 ")
-        );
+        assert_eq!(set_key(FILE, "system.max_agents", "15"), FILE.replace("max_agents: 10 ", "max_agents: 15 "));
         let with_new_section = set_key(FILE, "consensus.timeout", "300");
-        assert!(
-            with_new_section.starts_with(FILE.trim_end()),
-            "{with_new_section}"
-        );
-        assert!(
-            with_new_section.contains("consensus:\n  timeout: 300"),
-            "{with_new_section}"
-        );
+        assert!(with_new_section.starts_with(FILE.trim_end()), "{with_new_section}");
+        assert!(with_new_section.contains("consensus:\n  timeout: 300"), "{with_new_section}");
     }
 
     #[test]
     fn every_key_can_be_set_and_unset_in_any_file() {
         for key in schema::KEYS {
-            let value = match key.kind {
-                Kind::Bool => "true",
-                Kind::Int(min, _) => {
-                    if min > 7 {
-                        "777"
-                    } else {
-                        "7"
-                    }
-                }
-                Kind::Fraction(..) => "0.75",
-                Kind::Text | Kind::Path => "some text: with # marks",
-                Kind::Url => "http://h:1/x",
-                Kind::Size => "512MB",
-                Kind::Duration => "1h30m",
-                Kind::Money => "2.5",
-                Kind::Choice(words) => words[0],
-                Kind::List => "a,b",
-                Kind::Pairs => "claude-3.5=claude-4,b=c",
-            };
+            let value = schema::sample(key);
             for start in [FILE, "", "# nothing yet\n", "system:\n  max_agents: 1"] {
-                let once = set_key(start, key.name, value);
-                let again = set_key(&once, key.name, value);
+                let once = set_key(start, key.name, &value);
+                let again = set_key(&once, key.name, &value);
                 let values = |text: &str| {
-                    file::read(text, None)
-                        .unwrap()
-                        .entries
-                        .into_iter()
-                        .map(|(name, entry)| (name, entry.value))
-                        .collect::<Vec<_>>()
+                    file::read(text, None).unwrap().entries.into_iter().map(|(name, entry)| (name, entry.value)).collect::<Vec<_>>()
                 };
                 assert_eq!(values(&once), values(&again), "{}", key.name);
                 let gone = unset(&once, key).unwrap().expect("it was set");
-                assert!(
-                    !file::read(&gone, None)
-                        .unwrap()
-                        .entries
-                        .contains_key(key.name),
-                    "{}",
-                    key.name
-                );
+                assert!(!file::read(&gone, None).unwrap().entries.contains_key(key.name), "{}", key.name);
             }
         }
     }
@@ -265,10 +174,7 @@ mod tests {
 
     #[test]
     fn a_garbled_file_is_not_touched() {
-        assert!(matches!(
-            set("system: [", schema::find("api.port").unwrap(), "1"),
-            Err(EditError::Invalid(_))
-        ));
+        assert!(matches!(set("system: [", schema::find("api.port").unwrap(), "1"), Err(EditError::Invalid(_))));
         assert_eq!(unset(FILE, schema::find("api.port").unwrap()), Ok(None));
     }
 }

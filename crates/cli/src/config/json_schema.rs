@@ -16,9 +16,7 @@ pub(crate) fn document() -> Value {
         let parts: Vec<&str> = key.name.split('.').collect();
         let (last, sections) = parts.split_last().expect("a key has a name");
         for section in sections {
-            let properties = at["properties"]
-                .as_object_mut()
-                .expect("every object of ours has properties");
+            let properties = at["properties"].as_object_mut().expect("every object of ours has properties");
             at = properties
                 .entry((*section).to_owned())
                 .or_insert_with(|| json!({"type": ["object", "null"], "additionalProperties": false, "properties": {}}));
@@ -29,8 +27,7 @@ pub(crate) fn document() -> Value {
 }
 
 fn property(key: &Key) -> Value {
-    let variable =
-        json!({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"});
+    let variable = json!({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"});
     let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
     let own = match key.kind {
         Kind::Bool => json!({"type": "boolean"}),
@@ -60,8 +57,7 @@ fn property(key: &Key) -> Value {
     };
     property.insert("description".to_owned(), doc.into());
     if let Some(default) = key.default {
-        let value =
-            super::value::parse(key.kind, default).expect("a default is a valid value (tested)");
+        let value = super::value::parse(key.kind, default).expect("a default is a valid value (tested)");
         property.insert("default".to_owned(), value.to_json());
     }
     property.insert("anyOf".to_owned(), json!([own, variable, {"type": "null"}]));
@@ -72,8 +68,7 @@ fn thousandths(n: i64) -> Value {
     if n % 1000 == 0 {
         (n / 1000).into()
     } else {
-        serde_json::Number::from_f64(f64::from(i32::try_from(n).unwrap_or(i32::MAX)) / 1000.0)
-            .map_or(Value::Null, Value::Number)
+        serde_json::Number::from_f64(f64::from(i32::try_from(n).unwrap_or(i32::MAX)) / 1000.0).map_or(Value::Null, Value::Number)
     }
 }
 
@@ -85,20 +80,9 @@ mod tests {
     fn every_key_has_its_place() {
         let schema = document();
         for key in KEYS {
-            let pointer: String = key
-                .name
-                .split('.')
-                .map(|part| format!("/properties/{part}"))
-                .collect();
-            let property = schema
-                .pointer(&pointer)
-                .unwrap_or_else(|| panic!("{}", key.name));
-            assert!(
-                property["description"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with(key.doc)
-            );
+            let pointer: String = key.name.split('.').map(|part| format!("/properties/{part}")).collect();
+            let property = schema.pointer(&pointer).unwrap_or_else(|| panic!("{}", key.name));
+            assert!(property["description"].as_str().unwrap().starts_with(key.doc));
         }
         assert_eq!(schema["properties"]["api"]["additionalProperties"], false);
     }

@@ -51,22 +51,8 @@ pub(crate) struct Key {
     pub(crate) client: bool,
 }
 
-const fn key(
-    name: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    doc: &'static str,
-) -> Key {
-    Key {
-        name,
-        kind,
-        default,
-        doc,
-        secret: false,
-        later: None,
-        env: &[],
-        client: false,
-    }
+const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
+    Key { name, kind, default, doc, secret: false, later: None, env: &[], client: false }
 }
 
 impl Key {
@@ -90,21 +76,37 @@ impl Key {
     /// The `MAOS_…` variable that sets this key: upper case, every other character an underscore.
     pub(crate) fn env_name(&self) -> String {
         let mut name = String::from("MAOS_");
-        name.extend(self.name.chars().map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        }));
+        name.extend(self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }));
         name
+    }
+
+    /// One word for what it takes, for machine formats.
+    pub(crate) fn kind_word(&self) -> &'static str {
+        match self.kind {
+            Kind::Bool => "boolean",
+            Kind::Int(..) => "integer",
+            Kind::Fraction(..) => "number",
+            Kind::Text => "text",
+            Kind::Url => "url",
+            Kind::Path => "path",
+            Kind::Size => "size",
+            Kind::Duration => "duration",
+            Kind::Money => "money",
+            Kind::Choice(_) => "choice",
+            Kind::List => "list",
+            Kind::Pairs => "pairs",
+        }
+    }
+
+    /// A running server takes a change over only when it is started again.
+    pub(crate) fn needs_restart(&self) -> bool {
+        let section = self.name.split('.').next().unwrap_or_default();
+        matches!(section, "api" | "auth" | "dashboard" | "local" | "logs" | "database" | "redis") || self.name == "system.log_level"
     }
 
     /// The section (all before the last dot).
     pub(crate) fn section(&self) -> &'static str {
-        self.name
-            .rsplit_once('.')
-            .map_or("", |(section, _)| section)
+        self.name.rsplit_once('.').map_or("", |(section, _)| section)
     }
 }
 
@@ -185,11 +187,26 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 
 /// Whether some key lies below this dotted path.
 pub(crate) fn is_section(path: &str) -> bool {
-    KEYS.iter().any(|key| {
-        key.name
-            .strip_prefix(path)
-            .is_some_and(|rest| rest.starts_with('.'))
-    })
+    KEYS.iter().any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// A valid value that differs from the default, for tests over the whole schema.
+#[cfg(test)]
+pub(crate) fn sample(key: &Key) -> String {
+    match key.kind {
+        Kind::Bool => if key.default == Some("true") { "false" } else { "true" }.to_owned(),
+        Kind::Int(min, _) => min.max(7).to_string(),
+        Kind::Fraction(..) => "0.75".to_owned(),
+        Kind::Text => "some text: with # marks".to_owned(),
+        Kind::Url => "http://127.0.0.1:9/x".to_owned(),
+        Kind::Path => "/tmp/x.yml".to_owned(),
+        Kind::Size => "512MB".to_owned(),
+        Kind::Duration => "1h30m".to_owned(),
+        Kind::Money => "2.5".to_owned(),
+        Kind::Choice(words) => (*words.last().expect("a choice has words")).to_owned(),
+        Kind::List => "a,b".to_owned(),
+        Kind::Pairs => "claude-3.5=claude-4,b=c".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -207,16 +224,8 @@ mod tests {
             for extra in key.env {
                 assert!(variables.insert((*extra).to_owned()), "{extra} twice");
             }
-            assert!(
-                key.doc.ends_with('.'),
-                "{}: the doc is a sentence",
-                key.name
-            );
-            assert!(
-                !is_section(key.name),
-                "{} is both a key and a section",
-                key.name
-            );
+            assert!(key.doc.ends_with('.'), "{}: the doc is a sentence", key.name);
+            assert!(!is_section(key.name), "{} is both a key and a section", key.name);
         }
     }
 
@@ -227,10 +236,7 @@ mod tests {
         assert_eq!(name("system.log_level"), "MAOS_SYSTEM_LOG_LEVEL");
         assert_eq!(name("database.primary_url"), "MAOS_DATABASE_PRIMARY_URL");
         assert_eq!(name("redis.url"), "MAOS_REDIS_URL");
-        assert_eq!(
-            name("agents.defaults.max_memory"),
-            "MAOS_AGENTS_DEFAULTS_MAX_MEMORY"
-        );
+        assert_eq!(name("agents.defaults.max_memory"), "MAOS_AGENTS_DEFAULTS_MAX_MEMORY");
         assert_eq!(name("claude.base_url"), "MAOS_CLAUDE_BASE_URL");
     }
 }

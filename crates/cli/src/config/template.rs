@@ -31,11 +31,7 @@ pub(crate) fn config_file(model: &str) -> String {
     for key in ordered() {
         let parts: Vec<&str> = key.name.split('.').collect();
         let (last, sections) = parts.split_last().expect("a key has a name");
-        let common = open
-            .iter()
-            .zip(sections)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let common = open.iter().zip(sections).take_while(|(a, b)| a == b).count();
         let commented_section = !section_is_active(key.section());
         if common == 0 {
             text.push('\n');
@@ -46,21 +42,13 @@ pub(crate) fn config_file(model: &str) -> String {
         }
         open = sections.to_vec();
         let indent = "  ".repeat(sections.len());
-        text.push_str(&format!("{indent}# {}\n", explained(key)));
-        let active = ACTIVE
-            .iter()
-            .find(|(name, _)| *name == key.name)
-            .map(|(_, value)| (*value).to_owned());
-        let active = if key.name == "claude.model" {
-            Some(format!("{model:?}"))
-        } else {
-            active
-        };
+        let hash = if commented_section { "# " } else { "" };
+        text.push_str(&format!("{hash}{indent}# {}\n", explained(key)));
+        let active = ACTIVE.iter().find(|(name, _)| *name == key.name).map(|(_, value)| (*value).to_owned());
+        let active = if key.name == "claude.model" { Some(format!("{model:?}")) } else { active };
         match active {
             Some(value) => text.push_str(&format!("{indent}{last}: {value}\n")),
-            None if commented_section => {
-                text.push_str(&format!("# {indent}{last}: {}\n", example(key)))
-            }
+            None if commented_section => text.push_str(&format!("# {indent}{last}: {}\n", example(key))),
             None => text.push_str(&format!("{indent}# {last}: {}\n", example(key))),
         }
     }
@@ -76,19 +64,13 @@ fn ordered() -> Vec<&'static Key> {
             groups.push(top(key));
         }
     }
-    groups
-        .iter()
-        .flat_map(|group| KEYS.iter().filter(move |key| top(key) == *group))
-        .collect()
+    groups.iter().flat_map(|group| KEYS.iter().filter(move |key| top(key) == *group)).collect()
 }
 
 fn section_is_active(section: &str) -> bool {
     section == "claude"
         || section.is_empty()
-        || ACTIVE.iter().any(|(name, _)| {
-            name.strip_prefix(section)
-                .is_some_and(|rest| rest.starts_with('.'))
-        })
+        || ACTIVE.iter().any(|(name, _)| name.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn explained(key: &Key) -> String {
@@ -107,7 +89,7 @@ fn example(key: &Key) -> String {
         (Some(default), Kind::Bool | Kind::Int(..)) => default.to_owned(),
         (Some(default), _) => format!("{default:?}"),
         (None, Kind::Bool) => "true".to_owned(),
-        (None, Kind::Int(..)) => "8".to_owned(),
+        (None, Kind::Int(min, _)) => min.max(8).to_string(),
         (None, Kind::Fraction(..)) => "0.75".to_owned(),
         (None, Kind::Size) => "\"1GB\"".to_owned(),
         (None, Kind::Duration) => "300".to_owned(),
@@ -117,9 +99,7 @@ fn example(key: &Key) -> String {
         (None, Kind::Pairs) => "{\"old-model\": \"new-model\"}".to_owned(),
         (None, Kind::Path) => "\"~/path/to/file\"".to_owned(),
         (None, Kind::Text | Kind::Url) => match key.name {
-            "database.primary_url" => {
-                "\"postgresql://username:password@localhost:5432/maos\"".to_owned()
-            }
+            "database.primary_url" => "\"postgresql://username:password@localhost:5432/maos\"".to_owned(),
             "redis.url" => "\"redis://localhost:6379/0\"".to_owned(),
             name if name.ends_with("api_key") => "\"${OPENAI_API_KEY}\"".to_owned(),
             _ => "\"\"".to_owned(),
@@ -143,11 +123,7 @@ mod tests {
             let default = value::parse(key.kind, key.default.unwrap()).unwrap();
             assert_eq!(entry.value, default, "{name}");
         }
-        assert_eq!(
-            content.entries.len(),
-            ACTIVE.len(),
-            "claude.api_key is empty, claude.model is added"
-        );
+        assert_eq!(content.entries.len(), ACTIVE.len(), "claude.api_key is empty, claude.model is added");
     }
 
     #[test]
@@ -167,22 +143,11 @@ mod tests {
                         && !rest.ends_with('.')
                         && !rest.ends_with(')')
                 });
-                if is_setting {
-                    format!("{}\n", line.replacen("# ", "", 1))
-                } else {
-                    format!("{line}\n")
-                }
+                if is_setting { format!("{}\n", line.replacen("# ", "", 1)) } else { format!("{line}\n") }
             })
             .collect();
         let uncommented = uncommented.replace("\"\"", "\"http://x\"");
-        let content = file::read(
-            &uncommented,
-            Some(&Env::of(&[
-                ("OPENAI_API_KEY", "k"),
-                ("CLAUDE_API_KEY", "k"),
-            ])),
-        )
-        .unwrap();
+        let content = file::read(&uncommented, Some(&Env::of(&[("OPENAI_API_KEY", "k"), ("CLAUDE_API_KEY", "k")]))).unwrap();
         assert_eq!(content.entries.len(), KEYS.len(), "{uncommented}");
     }
 }

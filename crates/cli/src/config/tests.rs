@@ -1,26 +1,7 @@
 //! The merge, over the whole schema.
 use super::*;
 
-/// A value that differs from the default, for every kind.
-fn sample(key: &Key) -> &'static str {
-    use schema::Kind;
-    match key.kind {
-        Kind::Bool if key.default == Some("true") => "false",
-        Kind::Bool => "true",
-        Kind::Int(min, _) if min <= 7 => "7",
-        Kind::Int(..) => "777",
-        Kind::Fraction(..) => "0.75",
-        Kind::Text => "some-text",
-        Kind::Url => "http://127.0.0.1:9/x",
-        Kind::Path => "/tmp/x.yml",
-        Kind::Size => "512MB",
-        Kind::Duration => "1h30m",
-        Kind::Money => "2.5",
-        Kind::Choice(words) => words.last().expect("a choice has words"),
-        Kind::List => "a,b",
-        Kind::Pairs => "a=b,c=d",
-    }
-}
+use schema::sample;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -30,11 +11,7 @@ struct Fixture {
 
 impl Fixture {
     fn new(env: &[(&str, &str)]) -> Self {
-        Fixture {
-            dir: tempfile::tempdir().unwrap(),
-            env: Env::of(env),
-            flags: Vec::new(),
-        }
+        Fixture { dir: tempfile::tempdir().unwrap(), env: Env::of(env), flags: Vec::new() }
     }
 
     fn file(&self, name: &str, text: &str) {
@@ -43,18 +20,9 @@ impl Fixture {
 
     fn load(&self) -> Result<Config, CliError> {
         let mut env = self.env.clone();
-        env.add_default(
-            "MAOS_HOME".to_owned(),
-            self.dir.path().display().to_string(),
-        );
+        env.add_default("MAOS_HOME".to_owned(), self.dir.path().display().to_string());
         let home = Home::find(&env);
-        Config::load(&Sources {
-            home: &home,
-            env: &env,
-            system_file: &self.dir.path().join("system.yml"),
-            file: None,
-            flags: &self.flags,
-        })
+        Config::load(&Sources { home: &home, env: &env, system_file: &self.dir.path().join("system.yml"), file: None, flags: &self.flags })
     }
 }
 
@@ -65,10 +33,7 @@ fn nested(name: &str, text: &str) -> String {
     for (depth, section) in sections.iter().enumerate() {
         yaml.push_str(&format!("{}{section}:\n", "  ".repeat(depth)));
     }
-    yaml.push_str(&format!(
-        "{}{last}: \"{text}\"\n",
-        "  ".repeat(sections.len())
-    ));
+    yaml.push_str(&format!("{}{last}: \"{text}\"\n", "  ".repeat(sections.len())));
     yaml
 }
 
@@ -84,37 +49,21 @@ fn every_default_is_valid() {
 #[test]
 fn every_key_can_be_set_by_file_variable_and_flag() {
     for key in schema::KEYS {
-        let expected = Some(value::parse(key.kind, sample(key)).unwrap());
+        let expected = Some(value::parse(key.kind, &sample(key)).unwrap());
         let from_file = Fixture::new(&[]);
-        from_file.file("config.yml", &nested(key.name, sample(key)));
+        from_file.file("config.yml", &nested(key.name, &sample(key)));
         let resolved = from_file.load().unwrap().get(key.name).clone();
         assert_eq!(resolved.value, expected, "{} by file", key.name);
-        assert!(
-            matches!(resolved.origin, Origin::File { .. }),
-            "{}",
-            key.name
-        );
+        assert!(matches!(resolved.origin, Origin::File { .. }), "{}", key.name);
 
-        let from_env = Fixture::new(&[(key.env_name().as_str(), sample(key))]);
+        let from_env = Fixture::new(&[(key.env_name().as_str(), &sample(key))]);
         let resolved = from_env.load().unwrap().get(key.name).clone();
-        assert_eq!(
-            (resolved.value, resolved.origin),
-            (expected.clone(), Origin::Env(key.env_name())),
-            "{} by variable",
-            key.name
-        );
+        assert_eq!((resolved.value, resolved.origin), (expected.clone(), Origin::Env(key.env_name())), "{} by variable", key.name);
 
         let mut from_flag = Fixture::new(&[]);
-        from_flag
-            .flags
-            .push((key.name, sample(key).to_owned(), "--set".to_owned()));
+        from_flag.flags.push((key.name, sample(key), "--set".to_owned()));
         let resolved = from_flag.load().unwrap().get(key.name).clone();
-        assert_eq!(
-            (resolved.value, resolved.origin),
-            (expected, Origin::Flag("--set".to_owned())),
-            "{} by flag",
-            key.name
-        );
+        assert_eq!((resolved.value, resolved.origin), (expected, Origin::Flag("--set".to_owned())), "{} by flag", key.name);
     }
 }
 
@@ -128,34 +77,21 @@ fn the_strongest_source_wins() {
     assert_eq!(port(&fixture), 2);
     fixture.env = Env::of(&[("MAOS_API_PORT", "3")]);
     assert_eq!(port(&fixture), 3);
-    fixture
-        .flags
-        .push(("api.port", "4".to_owned(), "--api-port".to_owned()));
+    fixture.flags.push(("api.port", "4".to_owned(), "--api-port".to_owned()));
     assert_eq!(port(&fixture), 4);
 }
 
 #[test]
 fn keys_of_providers_have_their_usual_variables() {
-    let value = |env: &[(&str, &str)]| {
-        Fixture::new(env)
-            .load()
-            .unwrap()
-            .get("claude.api_key")
-            .clone()
-    };
+    let value = |env: &[(&str, &str)]| Fixture::new(env).load().unwrap().get("claude.api_key").clone();
     let both = value(&[("CLAUDE_API_KEY", "a"), ("ANTHROPIC_API_KEY", "b")]);
     assert_eq!(both.origin, Origin::Env("CLAUDE_API_KEY".to_owned()));
-    assert_eq!(
-        value(&[("ANTHROPIC_API_KEY", "b")]).value,
-        Some(Value::Text("b".to_owned()))
-    );
+    assert_eq!(value(&[("ANTHROPIC_API_KEY", "b")]).value, Some(Value::Text("b".to_owned())));
 }
 
 #[test]
 fn unknown_variables_are_told_once_with_a_suggestion() {
-    let config = Fixture::new(&[("MAOS_SYSTEM_MAX_AGENT", "5")])
-        .load()
-        .unwrap();
+    let config = Fixture::new(&[("MAOS_SYSTEM_MAX_AGENT", "5")]).load().unwrap();
     assert_eq!(
         config.variable_warnings,
         [
@@ -166,13 +102,8 @@ fn unknown_variables_are_told_once_with_a_suggestion() {
 
 #[test]
 fn keys_without_effect_are_told() {
-    let config = Fixture::new(&[("MAOS_REDIS_URL", "redis://localhost:6379/0")])
-        .load()
-        .unwrap();
-    assert_eq!(
-        config.warnings,
-        ["redis.url has no effect in this version: the in-process bus is used"]
-    );
+    let config = Fixture::new(&[("MAOS_REDIS_URL", "redis://localhost:6379/0")]).load().unwrap();
+    assert_eq!(config.warnings, ["redis.url has no effect in this version: the in-process bus is used"]);
 }
 
 #[test]
@@ -181,32 +112,16 @@ fn errors_name_file_line_and_key() {
     fixture.file("config.yml", "system:\n  max_agnets: 5\n");
     let error = fixture.load().unwrap_err();
     assert_eq!(error.exit, Exit::Usage);
-    assert!(
-        error
-            .message
-            .ends_with("config.yml, line 2: unknown key 'system.max_agnets'"),
-        "{}",
-        error.message
-    );
+    assert!(error.message.ends_with("config.yml, line 2: unknown key 'system.max_agnets'"), "{}", error.message);
     assert_eq!(error.similar, ["system.max_agents"]);
 }
 
 #[test]
 fn secrets_are_masked() {
-    let shown =
-        |name: &str, text: &str| masked(schema::find(name).unwrap(), &Value::Text(text.to_owned()));
-    assert_eq!(
-        shown("claude.api_key", "sk-ant-api03-0123456789-a1b2"),
-        "sk-ant-…a1b2"
-    );
+    let shown = |name: &str, text: &str| masked(schema::find(name).unwrap(), &Value::Text(text.to_owned()));
+    assert_eq!(shown("claude.api_key", "sk-ant-api03-0123456789-a1b2"), "sk-ant-…a1b2");
     assert_eq!(shown("claude.api_key", "short"), "***");
-    assert_eq!(
-        shown("database.primary_url", "postgresql://me:pw@host:5432/maos"),
-        "postgresql://***@host:5432/maos"
-    );
-    assert_eq!(
-        shown("redis.url", "redis://localhost:6379/0"),
-        "redis://localhost:6379/0"
-    );
+    assert_eq!(shown("database.primary_url", "postgresql://me:pw@host:5432/maos"), "postgresql://***@host:5432/maos");
+    assert_eq!(shown("redis.url", "redis://localhost:6379/0"), "redis://localhost:6379/0");
     assert_eq!(shown("claude.model", "m"), "m");
 }

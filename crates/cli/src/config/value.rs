@@ -44,11 +44,7 @@ impl Value {
             Value::Int(n) => (*n).into(),
             Value::List(items) => serde_json::json!(items),
             Value::Pairs(pairs) => serde_json::json!(pairs),
-            Value::Fraction(_)
-            | Value::Text(_)
-            | Value::Size(_)
-            | Value::Duration(_)
-            | Value::Money(_) => self.to_string().into(),
+            Value::Fraction(_) | Value::Text(_) | Value::Size(_) | Value::Duration(_) | Value::Money(_) => self.to_string().into(),
         }
     }
 }
@@ -87,69 +83,41 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
         },
         Kind::Fraction(min, max) => match parse_decimal(text, 1_000, 3) {
             Some(n) if (min..=max).contains(&n) => Ok(Value::Fraction(n)),
-            _ => Err(format!(
-                "expected a number from {} to {}",
-                decimal(min, 1_000, 3),
-                decimal(max, 1_000, 3)
-            )),
+            _ => Err(format!("expected a number from {} to {}", decimal(min, 1_000, 3), decimal(max, 1_000, 3))),
         },
         Kind::Text if text.is_empty() => Err("expected some text".to_owned()),
         Kind::Text => Ok(Value::Text(text.to_owned())),
         Kind::Url => match text.split_once("://") {
-            Some((scheme, rest))
-                if !rest.is_empty()
-                    && scheme.chars().all(|c| c.is_ascii_alphanumeric())
-                    && !scheme.is_empty() =>
-            {
+            Some((scheme, rest)) if !rest.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric()) && !scheme.is_empty() => {
                 Ok(Value::Text(text.trim_end_matches('/').to_owned()))
             }
             _ => Err("expected an address like http://127.0.0.1:8080".to_owned()),
         },
         Kind::Path if text.is_empty() => Err("expected a path".to_owned()),
         Kind::Path => Ok(Value::Text(text.to_owned())),
-        Kind::Size => parse_size(text)
-            .map(Value::Size)
-            .ok_or_else(|| "expected a size like 512MB or 1GiB".to_owned()),
-        Kind::Duration => parse_duration(text)
-            .map(Value::Duration)
-            .ok_or_else(|| DURATION_HINT.to_owned()),
+        Kind::Size => parse_size(text).map(Value::Size).ok_or_else(|| "expected a size like 512MB or 1GiB".to_owned()),
+        Kind::Duration => parse_duration(text).map(Value::Duration).ok_or_else(|| DURATION_HINT.to_owned()),
         Kind::Money => match parse_decimal(text.strip_prefix('$').unwrap_or(text), NANO_USD, 9) {
             Some(n) if n <= DOLLARS_MAX * NANO_USD => Ok(Value::Money(n)),
             _ => Err("expected an amount in USD like 2.50".to_owned()),
         },
         Kind::Choice(words) => {
-            let wanted = if text.eq_ignore_ascii_case("warn") {
-                "WARNING"
-            } else {
-                text
-            };
+            let wanted = if text.eq_ignore_ascii_case("warn") { "WARNING" } else { text };
             match words.iter().find(|word| word.eq_ignore_ascii_case(wanted)) {
                 Some(word) => Ok(Value::Text((*word).to_owned())),
                 None => Err(format!("possible values: {}", words.join(", "))),
             }
         }
-        Kind::List => Ok(Value::List(
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )),
+        Kind::List => Ok(Value::List(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())),
         Kind::Pairs => parse_pairs(text).map(Value::Pairs),
     }
 }
 
 fn parse_pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut pairs = BTreeMap::new();
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match part.split_once('=').map(|(k, v)| (k.trim(), v.trim())) {
-            Some((k, v)) if !k.is_empty() && !v.is_empty() => {
-                pairs.insert(k.to_owned(), v.to_owned())
-            }
+            Some((k, v)) if !k.is_empty() && !v.is_empty() => pairs.insert(k.to_owned(), v.to_owned()),
             _ => return Err("expected pairs like old=new,other=newer".to_owned()),
         };
     }
@@ -157,17 +125,9 @@ fn parse_pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// What to say about a garbled duration.
-pub(crate) const DURATION_HINT: &str =
-    "expected a duration like 90s, 5m, 1h30m or 7d (a bare number is seconds)";
+pub(crate) const DURATION_HINT: &str = "expected a duration like 90s, 5m, 1h30m or 7d (a bare number is seconds)";
 
-const DURATION_UNITS: &[(&str, u64)] = &[
-    ("w", 604_800_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const DURATION_UNITS: &[(&str, u64)] = &[("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Parses a duration: a bare number of seconds, or numbers with units `ms s m h d w`, combinable (`1h30m`).
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
@@ -181,12 +141,8 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let number: u64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let letters = rest
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
-        let (_, factor) = DURATION_UNITS
-            .iter()
-            .find(|(unit, _)| *unit == &rest[..letters])?;
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let (_, factor) = DURATION_UNITS.iter().find(|(unit, _)| *unit == &rest[..letters])?;
         millis = millis.checked_add(number.checked_mul(*factor)?)?;
         rest = &rest[letters..];
     }
@@ -224,24 +180,15 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 ];
 
 fn parse_size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim());
     let factor = match unit {
         "" => 1,
         unit => {
-            let short = |name: &str| {
-                name.strip_suffix("B")
-                    .filter(|n| !n.is_empty())
-                    .map(str::to_owned)
-            };
+            let short = |name: &str| name.strip_suffix("B").filter(|n| !n.is_empty()).map(str::to_owned);
             SIZE_UNITS
                 .iter()
-                .find(|(name, _)| {
-                    name.eq_ignore_ascii_case(unit)
-                        || short(name).is_some_and(|n| n.eq_ignore_ascii_case(unit))
-                })?
+                .find(|(name, _)| name.eq_ignore_ascii_case(unit) || short(name).is_some_and(|n| n.eq_ignore_ascii_case(unit)))?
                 .1
         }
     };
@@ -251,10 +198,7 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 fn format_size(bytes: u64) -> String {
-    let (unit, factor) = SIZE_UNITS
-        .iter()
-        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
-        .unwrap_or(&("B", 1));
+    let (unit, factor) = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor)).unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 
@@ -266,16 +210,8 @@ pub(crate) fn parse_decimal(text: &str, scale: i64, places: usize) -> Option<i64
         return None;
     }
     let part = format!("{part:0<places$}");
-    let part: i64 = if part.is_empty() {
-        0
-    } else {
-        part.parse().ok()?
-    };
-    whole
-        .parse::<i64>()
-        .ok()?
-        .checked_mul(scale)?
-        .checked_add(part)
+    let part: i64 = if part.is_empty() { 0 } else { part.parse().ok()? };
+    whole.parse::<i64>().ok()?.checked_mul(scale)?.checked_add(part)
 }
 
 fn decimal(value: i64, scale: i64, places: usize) -> String {
@@ -294,27 +230,10 @@ mod tests {
         assert_eq!(millis("1h30m"), Some(5_400_000));
         assert_eq!(millis("250ms"), Some(250));
         assert_eq!(millis("7d"), Some(604_800_000));
-        for bad in [
-            "",
-            "h",
-            "1",
-            "1x",
-            "-5",
-            "1.5h",
-            "5 m",
-            "99999999999999999999",
-            "1h30",
-        ] {
-            assert_eq!(
-                millis(bad),
-                if bad == "1" { Some(1_000) } else { None },
-                "{bad}"
-            );
+        for bad in ["", "h", "1", "1x", "-5", "1.5h", "5 m", "99999999999999999999", "1h30"] {
+            assert_eq!(millis(bad), if bad == "1" { Some(1_000) } else { None }, "{bad}");
         }
-        assert_eq!(
-            format_duration(Duration::from_millis(5_400_250)),
-            "1h30m250ms"
-        );
+        assert_eq!(format_duration(Duration::from_millis(5_400_250)), "1h30m250ms");
     }
 
     #[test]
@@ -354,18 +273,9 @@ mod tests {
 
     #[test]
     fn bad_values_say_what_is_expected() {
-        assert_eq!(
-            parse(Kind::Int(1, 5), "6").unwrap_err(),
-            "expected a whole number from 1 to 5"
-        );
-        assert_eq!(
-            parse(Kind::Choice(&["A", "B"]), "c").unwrap_err(),
-            "possible values: A, B"
-        );
-        assert_eq!(
-            parse(Kind::Choice(&["WARNING"]), "warn"),
-            Ok(Value::Text("WARNING".to_owned()))
-        );
+        assert_eq!(parse(Kind::Int(1, 5), "6").unwrap_err(), "expected a whole number from 1 to 5");
+        assert_eq!(parse(Kind::Choice(&["A", "B"]), "c").unwrap_err(), "possible values: A, B");
+        assert_eq!(parse(Kind::Choice(&["WARNING"]), "warn"), Ok(Value::Text("WARNING".to_owned())));
         assert!(parse(Kind::Money, "-1").is_err());
         assert!(parse(Kind::Url, "localhost").is_err());
     }

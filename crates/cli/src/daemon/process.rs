@@ -28,34 +28,24 @@ fn is_alive(pid: u32) -> bool {
 /// # Errors
 /// The system's, for example when the process belongs to another person.
 pub(crate) fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .filter(|pid| *pid > 1)
-        .ok_or_else(|| std::io::Error::other("not a pid"))?;
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1).ok_or_else(|| std::io::Error::other("not a pid"))?;
     kill(Pid::from_raw(pid), signal).map_err(std::io::Error::from)
 }
 
 /// Name and pid of the process that listens on a TCP port of this machine, as far as we are allowed to see it.
 pub(crate) fn listener(port: u16) -> Option<(u32, String)> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .find_map(|table| listening_inode(&std::fs::read_to_string(table).ok()?, port))?;
+    let inode =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(&std::fs::read_to_string(table).ok()?, port))?;
     let wanted = format!("socket:[{inode}]");
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(descriptors) = std::fs::read_dir(entry.path().join("fd")) else {
             continue;
         };
         for descriptor in descriptors.flatten() {
-            if std::fs::read_link(descriptor.path())
-                .is_ok_and(|target| target.as_os_str() == wanted.as_str())
-            {
+            if std::fs::read_link(descriptor.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
                 let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
                 return Some((pid, name.trim().to_owned()));
             }
@@ -71,11 +61,7 @@ fn listening_inode(table: &str, port: u16) -> Option<u64> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
         let listens = fields.get(3)? == &LISTEN && u16::from_str_radix(local_port, 16) == Ok(port);
-        if listens {
-            fields.get(9)?.parse().ok()
-        } else {
-            None
-        }
+        if listens { fields.get(9)?.parse().ok() } else { None }
     })
 }
 
@@ -87,10 +73,7 @@ mod tests {
     fn this_process_lives_and_an_unlikely_one_does_not() {
         assert!(start_time(std::process::id()).is_some());
         assert_eq!(start_time(u32::MAX), None);
-        assert!(
-            send(0, Signal::SIGTERM).is_err(),
-            "pid 0 would be our whole group"
-        );
+        assert!(send(0, Signal::SIGTERM).is_err(), "pid 0 would be our whole group");
     }
 
     #[test]

@@ -74,25 +74,13 @@ pub(crate) fn spawn(app: &App, flags: &[String]) -> Result<RunFile, CliError> {
         .map_err(failed("create the log file"))?;
     let program = std::env::current_exe().map_err(failed("find this program"))?;
     let mut command = Command::new(program);
-    for (flag, value) in [
-        ("--config", &app.global.config),
-        ("--env-file", &app.global.env_file),
-    ] {
+    for (flag, value) in [("--config", &app.global.config), ("--env-file", &app.global.env_file)] {
         if let Some(value) = value {
-            command
-                .arg(flag)
-                .arg(std::path::absolute(value).map_err(failed("find a file"))?);
+            command.arg(flag).arg(std::path::absolute(value).map_err(failed("find a file"))?);
         }
     }
-    command
-        .args(["start", "--foreground", "--detached"])
-        .args(flags);
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(stderr)
-        .spawn()
-        .map_err(failed("start the server"))?;
+    command.args(["start", "--foreground", "--detached"]).args(flags);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().map_err(failed("start the server"))?;
     wait_for_report(app, child)
 }
 
@@ -108,29 +96,14 @@ fn wait_for_report(app: &App, mut child: Child) -> Result<RunFile, CliError> {
     let Ok(line) = receiver.recv_timeout(READY_WAIT) else {
         drop(child.kill());
         drop(child.wait());
-        let message = format!(
-            "the server was not ready within {} s and was stopped",
-            READY_WAIT.as_secs()
-        );
-        return Err(with_last_lines(
-            app,
-            CliError::new(Exit::Failure, "start-timeout", message, "maos logs"),
-        ));
+        let message = format!("the server was not ready within {} s and was stopped", READY_WAIT.as_secs());
+        return Err(with_last_lines(app, CliError::new(Exit::Failure, "start-timeout", message, "maos logs")));
     };
     match serde_json::from_str::<Report>(&line) {
         Ok(Report::Ready(run)) => Ok(run),
-        Ok(Report::Failed {
-            exit,
-            code,
-            message,
-            cause,
-            fixes,
-        }) => {
+        Ok(Report::Failed { exit, code, message, cause, fixes }) => {
             drop(child.wait());
-            let first = fixes
-                .first()
-                .cloned()
-                .unwrap_or_else(|| "maos logs".to_owned());
+            let first = fixes.first().cloned().unwrap_or_else(|| "maos logs".to_owned());
             let mut error = CliError::new(exit_of(exit), &code, message, first);
             error.cause = cause;
             error.fixes.extend(fixes.into_iter().skip(1));
@@ -138,15 +111,7 @@ fn wait_for_report(app: &App, mut child: Child) -> Result<RunFile, CliError> {
         }
         Err(_) => {
             let how = ended(&mut child);
-            Err(with_last_lines(
-                app,
-                CliError::new(
-                    Exit::Failure,
-                    "start-failed",
-                    format!("the server {how}"),
-                    "maos start --foreground",
-                ),
-            ))
+            Err(with_last_lines(app, CliError::new(Exit::Failure, "start-failed", format!("the server {how}"), "maos start --foreground")))
         }
     }
 }
@@ -166,9 +131,7 @@ fn ended(child: &mut Child) -> String {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return format!("ended at once ({status})"),
-            Ok(None) if begun.elapsed() < EXIT_WAIT => {
-                std::thread::sleep(Duration::from_millis(10))
-            }
+            Ok(None) if begun.elapsed() < EXIT_WAIT => std::thread::sleep(Duration::from_millis(10)),
             Ok(None) | Err(_) => return "sent no report".to_owned(),
         }
     }
@@ -180,12 +143,7 @@ fn with_last_lines(app: &App, error: CliError) -> CliError {
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
-        app.ui
-            .err_line(&format!("  | {}", crate::print::text::clean_line(line)));
+        app.ui.err_line(&format!("  | {}", crate::print::text::clean_line(line)));
     }
-    error.because(format!(
-        "see {} and {}",
-        app.home.show(&path),
-        app.home.show(&app.home.log_file())
-    ))
+    error.because(format!("see {} and {}", app.home.show(&path), app.home.show(&app.home.log_file())))
 }

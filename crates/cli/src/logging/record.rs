@@ -83,31 +83,19 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut all = Map::new();
-        for span in context
-            .event_scope(event)
-            .into_iter()
-            .flat_map(tracing_subscriber::registry::Scope::from_root)
-        {
+        for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
             if let Some(fields) = span.extensions().get::<Fields>() {
-                all.extend(
-                    fields
-                        .0
-                        .iter()
-                        .map(|(name, value)| (name.clone(), value.clone())),
-                );
+                all.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
         }
         all.extend(fields.0);
-        self.sink
-            .line(line(event.metadata().level(), event.metadata().target(), all).as_bytes());
+        self.sink.line(line(event.metadata().level(), event.metadata().target(), all).as_bytes());
     }
 }
 
 fn line(level: &Level, target: &str, mut fields: Map<String, Value>) -> String {
     let message = fields.remove("message").unwrap_or_default();
-    let component = fields
-        .remove("component")
-        .unwrap_or_else(|| component(target).into());
+    let component = fields.remove("component").unwrap_or_else(|| component(target).into());
     let now = format!("{:.3}", jiff::Timestamp::now());
     let head: [(&str, Value); 5] = [
         ("timestamp", now.into()),
@@ -116,16 +104,9 @@ fn line(level: &Level, target: &str, mut fields: Map<String, Value>) -> String {
         ("component", component),
         ("message", message),
     ];
-    let ids = ["task_id", "agent_id", "request_id"]
-        .map(|name| (name, fields.remove(name).unwrap_or(Value::Null)));
+    let ids = ["task_id", "agent_id", "request_id"].map(|name| (name, fields.remove(name).unwrap_or(Value::Null)));
     let mut text = String::from("{");
-    for (name, value) in head
-        .into_iter()
-        .chain(ids)
-        .filter(|(_, value)| !value.is_null())
-        .map(|(n, v)| (n.to_owned(), v))
-        .chain(fields)
-    {
+    for (name, value) in head.into_iter().chain(ids).filter(|(_, value)| !value.is_null()).map(|(n, v)| (n.to_owned(), v)).chain(fields) {
         if text.len() > 1 {
             text.push(',');
         }
@@ -159,10 +140,7 @@ fn component(target: &str) -> &'static str {
         ("maos_server", "api"),
         ("maos_api", "api"),
     ];
-    PARTS
-        .iter()
-        .find(|(prefix, _)| target.starts_with(prefix))
-        .map_or("system", |(_, part)| part)
+    PARTS.iter().find(|(prefix, _)| target.starts_with(prefix)).map_or("system", |(_, part)| part)
 }
 
 #[cfg(test)]
@@ -176,10 +154,7 @@ mod tests {
 
     impl LineSink for Lines {
         fn line(&self, line: &[u8]) {
-            self.0
-                .lock()
-                .unwrap()
-                .push(String::from_utf8_lossy(line).into_owned());
+            self.0.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
         }
     }
 
@@ -188,11 +163,7 @@ mod tests {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::registry().with(JsonLayer::new(lines.clone()));
         tracing::subscriber::with_default(subscriber, || {
-            let span = tracing::info_span!(
-                "task",
-                task_id = "task_1",
-                request_id = tracing::field::Empty
-            );
+            let span = tracing::info_span!("task", task_id = "task_1", request_id = tracing::field::Empty);
             let _in = span.enter();
             span.record("request_id", "req_1");
             tracing::warn!(target: "maos_store::sqlite", bytes = 3, "slow \"disk\"\n");

@@ -27,16 +27,7 @@ impl RotatingFile {
     pub(crate) fn open(path: PathBuf, bytes_max: u64, files_max: u32) -> std::io::Result<Self> {
         let file = open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(RotatingFile {
-            path,
-            bytes_max,
-            files_max: files_max.max(1),
-            state: Mutex::new(State {
-                file,
-                bytes,
-                dropped: 0,
-            }),
-        })
+        Ok(RotatingFile { path, bytes_max, files_max: files_max.max(1), state: Mutex::new(State { file, bytes, dropped: 0 }) })
     }
 
     fn rotate(&self, state: &mut State) -> std::io::Result<()> {
@@ -60,10 +51,7 @@ impl RotatingFile {
 impl LineSink for RotatingFile {
     fn line(&self, line: &[u8]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.bytes > 0
-            && state.bytes + line.len() as u64 > self.bytes_max
-            && self.rotate(&mut state).is_err()
-        {
+        if state.bytes > 0 && state.bytes + line.len() as u64 > self.bytes_max && self.rotate(&mut state).is_err() {
             // Keep writing to the old file: a log that is too long is better than none.
             state.bytes = 0;
         }
@@ -85,11 +73,7 @@ impl LineSink for RotatingFile {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// The path of an older file; 1 is the newest of them.
@@ -112,14 +96,7 @@ mod tests {
             file.line(format!("line {n}\n").as_bytes());
         }
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-        assert_eq!(
-            [
-                read(&path),
-                read(&numbered(&path, 1)),
-                read(&numbered(&path, 2))
-            ],
-            ["line 5\n", "line 4\n", "line 3\n"]
-        );
+        assert_eq!([read(&path), read(&numbered(&path, 1)), read(&numbered(&path, 2))], ["line 5\n", "line 4\n", "line 3\n"]);
         assert!(!numbered(&path, 3).exists());
     }
 
@@ -128,9 +105,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("maos.log");
         std::fs::write(&path, "old\n").unwrap();
-        RotatingFile::open(path.clone(), 100, 2)
-            .unwrap()
-            .line(b"new\n");
+        RotatingFile::open(path.clone(), 100, 2).unwrap().line(b"new\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
     }
 }

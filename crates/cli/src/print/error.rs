@@ -12,27 +12,16 @@ pub(crate) fn print(ui: &Ui, error: &CliError) {
     }
     match ui.format {
         Some(Format::Json | Format::Jsonl) => ui.err_line(&document(error).to_string()),
-        Some(
-            Format::Table | Format::Yaml | Format::Csv | Format::Id | Format::Mermaid | Format::Dot,
-        )
-        | None => ui.err_line(&text(ui, error)),
+        Some(Format::Table | Format::Yaml | Format::Csv | Format::Id | Format::Mermaid | Format::Dot) | None => {
+            ui.err_line(&text(ui, error))
+        }
     }
 }
 
 /// The lines for people.
 fn text(ui: &Ui, error: &CliError) -> String {
-    let mut lines = vec![format!(
-        "{} {}",
-        ui.err_paint(Style::Bad, "error:"),
-        clean_line(&error.message)
-    )];
-    let mut add = |label: &str, style: Style, value: &str| {
-        lines.push(format!(
-            "  {} {}",
-            ui.err_paint(style, label),
-            clean_line(value)
-        ))
-    };
+    let mut lines = vec![format!("{} {}", ui.err_paint(Style::Bad, "error:"), clean_line(&error.message))];
+    let mut add = |label: &str, style: Style, value: &str| lines.push(format!("  {} {}", ui.err_paint(style, label), clean_line(value)));
     if let Some(cause) = &error.cause {
         add("cause:", Style::Dim, cause);
     }
@@ -78,30 +67,22 @@ pub(crate) fn from_clap(error: &clap::Error, command_path: &str) -> CliError {
             format!("invalid value '{given}' for '{argument}'")
         }
         ErrorKind::UnknownArgument => format!("unexpected argument '{argument}'"),
-        ErrorKind::InvalidSubcommand => format!(
-            "no command '{} {}'",
-            command_path,
-            get(ContextKind::InvalidSubcommand).unwrap_or_default()
-        ),
-        ErrorKind::MissingSubcommand => format!("'{command_path}' needs a sub-command"),
+        ErrorKind::InvalidSubcommand => {
+            format!("no command '{} {}'", command_path, get(ContextKind::InvalidSubcommand).unwrap_or_default())
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            format!("'{command_path}' needs a sub-command")
+        }
         ErrorKind::MissingRequiredArgument => format!("missing: {argument}"),
         ErrorKind::ArgumentConflict => format!(
             "'{argument}' cannot be used with {}",
             get(ContextKind::PriorArg).map_or_else(|| "that".to_owned(), |p| format!("'{p}'"))
         ),
-        ErrorKind::TooManyValues
-        | ErrorKind::TooFewValues
-        | ErrorKind::WrongNumberOfValues
-        | ErrorKind::NoEquals => format!("wrong number of values for '{argument}'"),
+        ErrorKind::TooManyValues | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
+            format!("wrong number of values for '{argument}'")
+        }
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
-        _ => clean_line(
-            error
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or("usage")
-                .trim_start_matches("error: "),
-        ),
+        _ => clean_line(error.to_string().lines().next().unwrap_or("usage").trim_start_matches("error: ")),
     };
     let mut cli = CliError::usage(message, help);
     if let Some(source) = std::error::Error::source(error) {
@@ -113,17 +94,8 @@ pub(crate) fn from_clap(error: &clap::Error, command_path: &str) -> CliError {
     if let Some(values) = get(ContextKind::ValidSubcommand).filter(|values| !values.is_empty()) {
         cli = cli.because(format!("commands: {values}"));
     }
-    let suggested = [
-        ContextKind::SuggestedArg,
-        ContextKind::SuggestedSubcommand,
-        ContextKind::SuggestedValue,
-    ];
-    cli.similar(
-        suggested
-            .into_iter()
-            .filter_map(get)
-            .filter(|text| !text.is_empty()),
-    )
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    cli.similar(suggested.into_iter().filter_map(get).filter(|text| !text.is_empty()))
 }
 
 fn context_text(value: &ContextValue) -> String {

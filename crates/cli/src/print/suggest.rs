@@ -4,10 +4,7 @@
 const EDITS_MAX: usize = 2;
 
 /// The candidate closest to `word`: at most two edits away, or, for dotted keys, with the same last part.
-pub(crate) fn closest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str> + Clone,
-) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let near = candidates
         .clone()
         .map(|candidate| (distance(word, candidate), candidate))
@@ -15,9 +12,7 @@ pub(crate) fn closest<'a>(
         .min_by_key(|(edits, _)| *edits);
     let same_end = || {
         let last = word.rsplit('.').next().filter(|last| !last.is_empty())?;
-        candidates
-            .clone()
-            .find(|candidate| candidate.contains('.') && candidate.rsplit('.').next() == Some(last))
+        candidates.clone().find(|candidate| candidate.contains('.') && candidate.rsplit('.').next() == Some(last))
     };
     near.map(|(_, candidate)| candidate).or_else(same_end)
 }
@@ -49,10 +44,7 @@ mod tests {
     #[test]
     fn finds_typos_and_moved_keys() {
         let keys = ["system.max_agents", "api.port", "provider"];
-        assert_eq!(
-            closest("system.max_agnets", keys.into_iter()),
-            Some("system.max_agents")
-        );
+        assert_eq!(closest("system.max_agnets", keys.into_iter()), Some("system.max_agents"));
         assert_eq!(closest("providr", keys.into_iter()), Some("provider"));
         assert_eq!(closest("server.port", keys.into_iter()), Some("api.port"));
         assert_eq!(closest("nothing.alike", keys.into_iter()), None);

@@ -19,11 +19,7 @@ pub(crate) fn clean_line(text: &str) -> String {
             continue;
         }
         blank = false;
-        out.push(if c.is_control() || is_tricky(c) {
-            '\u{fffd}'
-        } else {
-            c
-        });
+        out.push(if c.is_control() || is_tricky(c) { '\u{fffd}' } else { c });
     }
     out
 }
@@ -31,10 +27,7 @@ pub(crate) fn clean_line(text: &str) -> String {
 /// Several lines: line breaks and tabs stay, every other control character becomes a visible mark.
 pub(crate) fn clean_block(text: &str) -> String {
     let keep = |c: char| c == '\n' || c == '\t' || !(c.is_control() || is_tricky(c));
-    text.replace("\r\n", "\n")
-        .chars()
-        .map(|c| if keep(c) { c } else { '\u{fffd}' })
-        .collect()
+    text.replace("\r\n", "\n").chars().map(|c| if keep(c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// How many terminal cells a text takes.
@@ -106,14 +99,8 @@ mod tests {
 
     #[test]
     fn nothing_steers_the_terminal() {
-        assert_eq!(
-            clean_line("a\u{1b}[31mb\r\n\tc\u{202e}d "),
-            "a\u{fffd}[31mb c\u{fffd}d"
-        );
-        assert_eq!(
-            clean_block("a\r\nb\tc\u{7}\u{9b}"),
-            "a\nb\tc\u{fffd}\u{fffd}"
-        );
+        assert_eq!(clean_line("a\u{1b}[31mb\r\n\tc\u{202e}d "), "a\u{fffd}[31mb c\u{fffd}d");
+        assert_eq!(clean_block("a\r\nb\tc\u{7}\u{9b}"), "a\nb\tc\u{fffd}\u{fffd}");
     }
 
     #[test]
@@ -127,18 +114,7 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(
-            [
-                elapsed(250),
-                elapsed(4_250),
-                elapsed(192_000),
-                elapsed(7_500_000)
-            ],
-            ["250ms", "4.2s", "3m 12s", "2h 5m"]
-        );
-        assert_eq!(
-            [ago(-5), ago(12_000), ago(240_000)],
-            ["now", "12s ago", "4m ago"]
-        );
+        assert_eq!([elapsed(250), elapsed(4_250), elapsed(192_000), elapsed(7_500_000)], ["250ms", "4.2s", "3m 12s", "2h 5m"]);
+        assert_eq!([ago(-5), ago(12_000), ago(240_000)], ["now", "12s ago", "4m ago"]);
     }
 }

@@ -31,13 +31,7 @@ pub(crate) enum Action {
 
 /// Does it to each task. One that fails does not keep the others from being tried; the first failure is the one reported last.
 pub(crate) fn run(app: &App, args: &IdArgs, action: Action) -> Outcome {
-    let format = app.ui.format_of(&[
-        Format::Table,
-        Format::Id,
-        Format::Json,
-        Format::Jsonl,
-        Format::Yaml,
-    ])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Id, Format::Json, Format::Jsonl, Format::Yaml])?;
     let client = client::connect(app)?;
     client::block_on(async {
         let ids = client::resolve_all(app, &client, &args.ids).await?;
@@ -54,18 +48,8 @@ pub(crate) fn run(app: &App, args: &IdArgs, action: Action) -> Outcome {
         }
         match format {
             Format::Table if action != Action::Retry => {}
-            Format::Table | Format::Id => app.ui.out(
-                &done
-                    .iter()
-                    .map(|task| format!("{}\n", task.task_id))
-                    .collect::<String>(),
-            )?,
-            Format::Json
-            | Format::Jsonl
-            | Format::Yaml
-            | Format::Csv
-            | Format::Mermaid
-            | Format::Dot => match done.as_slice() {
+            Format::Table | Format::Id => app.ui.out(&done.iter().map(|task| format!("{}\n", task.task_id)).collect::<String>())?,
+            Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => match done.as_slice() {
                 [only] if ids.len() == 1 => app.ui.document(format, only)?,
                 [] => {}
                 _ => app.ui.document(format, &done)?,
@@ -96,9 +80,7 @@ async fn call(client: &Client, id: &str, action: Action) -> Result<Task, CliErro
 fn say(app: &App, task: &Task, action: Action) {
     let now = status_cell(&app.ui, task.status).text;
     let news = match (action, task.status) {
-        (Action::Cancel, TaskStatus::Cancelled) | (Action::Pause, TaskStatus::Paused) => {
-            String::new()
-        }
+        (Action::Cancel, TaskStatus::Cancelled) | (Action::Pause, TaskStatus::Paused) => String::new(),
         (Action::Cancel, _) => "  (stopping)".to_owned(),
         (Action::Pause, _) => "  (calls in flight are finishing)".to_owned(),
         (Action::Resume | Action::Retry, _) => {

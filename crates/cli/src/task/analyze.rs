@@ -18,9 +18,7 @@ pub(crate) struct AnalyzeArgs {
 
 /// Shows it.
 pub(crate) fn run(app: &App, args: &AnalyzeArgs) -> Outcome {
-    let format = app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
     let client = client::connect(app)?;
     client::block_on(async {
         let id = client::resolve(app, &client, &args.id).await?;
@@ -58,33 +56,10 @@ fn text(app: &App, analysis: &Analysis) -> String {
                 )
                 .into(),
             ),
-            (
-                "Agents busy",
-                format!("{} in all", elapsed(analysis.busy_ms)).into(),
-            ),
-            (
-                "Speed-up",
-                Cell::styled(
-                    format!("{}  measured: agents busy / time", times(analysis.speedup)),
-                    Style::Good,
-                ),
-            ),
-            (
-                "Best possible",
-                format!(
-                    "{}  for this plan: work / critical path",
-                    times(analysis.best_possible_speedup)
-                )
-                .into(),
-            ),
-            (
-                "Critical path",
-                format!(
-                    "{}  the longest chain of steps",
-                    elapsed(analysis.critical_path_ms)
-                )
-                .into(),
-            ),
+            ("Agents busy", format!("{} in all", elapsed(analysis.busy_ms)).into()),
+            ("Speed-up", Cell::styled(format!("{}  measured: agents busy / time", times(analysis.speedup)), Style::Good)),
+            ("Best possible", format!("{}  for this plan: work / critical path", times(analysis.best_possible_speedup)).into()),
+            ("Critical path", format!("{}  the longest chain of steps", elapsed(analysis.critical_path_ms)).into()),
         ],
     );
     let mut section = |name: &str, lines: String| {
@@ -97,14 +72,7 @@ fn text(app: &App, analysis: &Analysis) -> String {
         analysis
             .critical_path
             .iter()
-            .map(|step| {
-                format!(
-                    "  {:>8}  {}  {}\n",
-                    elapsed(step.duration_ms),
-                    step.id,
-                    clean_line(&step.title)
-                )
-            })
+            .map(|step| format!("  {:>8}  {}  {}\n", elapsed(step.duration_ms), step.id, clean_line(&step.title)))
             .collect(),
     );
     let all = [
@@ -114,13 +82,7 @@ fn text(app: &App, analysis: &Analysis) -> String {
         ("held", waits.paused_ms),
         ("before retries", waits.retry_ms),
     ];
-    section(
-        "Waited",
-        all.iter()
-            .filter(|(_, ms)| *ms > 0)
-            .map(|(what, ms)| format!("  {:>8}  {what}\n", elapsed(*ms)))
-            .collect(),
-    );
+    section("Waited", all.iter().filter(|(_, ms)| *ms > 0).map(|(what, ms)| format!("  {:>8}  {what}\n", elapsed(*ms))).collect());
     section("Cost by step", drivers(app, &analysis.cost_by_step));
     section("Cost by model", drivers(app, &analysis.cost_by_model));
     let suggestions = analysis.suggestions.iter().map(|suggestion| {
@@ -139,9 +101,7 @@ fn drivers(app: &App, drivers: &[CostDriver]) -> String {
     let rows: Vec<Vec<Cell>> = drivers
         .iter()
         .map(|driver| {
-            let share = driver
-                .share
-                .map_or_else(String::new, |share| format!("{:.0}%", share * 100.0));
+            let share = driver.share.map_or_else(String::new, |share| format!("{:.0}%", share * 100.0));
             let cost = driver.cost.map_or_else(|| "-".to_owned(), super::dollars);
             vec![
                 Cell::from(""),
@@ -154,9 +114,6 @@ fn drivers(app: &App, drivers: &[CostDriver]) -> String {
         })
         .collect();
     let heads = [("", false); 6];
-    let flags = ListFlags {
-        no_headers: true,
-        ..ListFlags::default()
-    };
+    let flags = ListFlags { no_headers: true, ..ListFlags::default() };
     table::render(&app.ui, &flags, &heads, &rows)
 }

@@ -74,11 +74,7 @@ pub(crate) fn run(app: &App, args: &TaskListArgs) -> Outcome {
         let (rows, total) = fetch(&client, query, wanted(args)).await?;
         print(app, args, &rows)?;
         if let Some(total) = total.filter(|total| *total > rows.len() as u64) {
-            app.ui.note(&format!(
-                "Showing {} of {} — use --limit N or --all",
-                grouped(rows.len() as u64),
-                grouped(total)
-            ));
+            app.ui.note(&format!("Showing {} of {} — use --limit N or --all", grouped(rows.len() as u64), grouped(total)));
         } else if rows.is_empty() {
             app.ui.note(if query_is_narrow(args) {
                 "No task matches. All of them: maos task list"
@@ -91,28 +87,17 @@ pub(crate) fn run(app: &App, args: &TaskListArgs) -> Outcome {
 }
 
 fn query_is_narrow(args: &TaskListArgs) -> bool {
-    !(args.status.is_empty()
-        && args.types.is_empty()
-        && args.priority.is_empty()
-        && args.labels.is_empty())
+    !(args.status.is_empty() && args.types.is_empty() && args.priority.is_empty() && args.labels.is_empty())
         || args.since.is_some()
         || args.search.is_some()
 }
 
 fn wanted(args: &TaskListArgs) -> u64 {
-    if args.all {
-        u64::MAX
-    } else {
-        u64::from(args.limit.unwrap_or(LIMIT_DEFAULT))
-    }
+    if args.all { u64::MAX } else { u64::from(args.limit.unwrap_or(LIMIT_DEFAULT)) }
 }
 
 /// The newest `wanted` tasks, and how many there are when that is more.
-async fn fetch(
-    client: &Client,
-    mut query: TaskQuery,
-    wanted: u64,
-) -> Result<(Vec<Task>, Option<u64>), CliError> {
+async fn fetch(client: &Client, mut query: TaskQuery, wanted: u64) -> Result<(Vec<Task>, Option<u64>), CliError> {
     let mut rows: Vec<Task> = Vec::new();
     let mut total = None;
     loop {
@@ -123,22 +108,14 @@ async fn fetch(
         total = total.or(page.total);
         rows.extend(page.data);
         match page.next_cursor {
-            Some(cursor) if page.has_more && (rows.len() as u64) < wanted => {
-                query.cursor = Some(cursor)
-            }
+            Some(cursor) if page.has_more && (rows.len() as u64) < wanted => query.cursor = Some(cursor),
             _ => return Ok((rows, total)),
         }
     }
 }
 
 fn print(app: &App, args: &TaskListArgs, rows: &[Task]) -> Result<(), CliError> {
-    table::print(
-        &app.ui,
-        &args.list,
-        rows,
-        &columns(app, &args.list),
-        Some(&|task: &Task| task.task_id.clone()),
-    )
+    table::print(&app.ui, &args.list, rows, &columns(app, &args.list), Some(&|task: &Task| task.task_id.clone()))
 }
 
 fn columns(app: &App, list: &ListFlags) -> Vec<Column<Task>> {
@@ -146,58 +123,29 @@ fn columns(app: &App, list: &ListFlags) -> Vec<Column<Task>> {
     let absolute = list.absolute;
     let now = jiff::Timestamp::now().as_millisecond();
     let time = move |time: maos_api::Time| {
-        let text = if absolute {
-            time.to_string()
-        } else {
-            ago(now - time.as_millis())
-        };
+        let text = if absolute { time.to_string() } else { ago(now - time.as_millis()) };
         Cell::from(text).raw(time)
     };
     vec![
         Column::new("ID", |task: &Task| task.task_id.clone().into()),
         Column::new("STATUS", move |task: &Task| status_cell(&ui, task.status)),
-        Column::new("TYPE", |task: &Task| {
-            task.task_type.map_or("-", TaskType::as_str).into()
-        }),
+        Column::new("TYPE", |task: &Task| task.task_type.map_or("-", TaskType::as_str).into()),
         Column::new("PRIORITY", |task: &Task| task.priority.as_str().into()),
         Column::new("STEPS", |task: &Task| match task.progress.total {
             0 => "-".into(),
             total => Cell::from(format!("{}/{total}", task.progress.completed)),
         }),
-        Column::new("AGENTS", |task: &Task| {
-            Cell::from(format!("{}/{}", task.agents.len(), task.max_agents)).raw(task.agents.len())
-        }),
+        Column::new("AGENTS", |task: &Task| Cell::from(format!("{}/{}", task.agents.len(), task.max_agents)).raw(task.agents.len())),
         Column::new("CREATED", move |task: &Task| time(task.created_at)),
-        Column::new("TIME", |task: &Task| {
-            Cell::from(ran_for_text(task)).raw(ran_for(task).unwrap_or_default())
-        }),
+        Column::new("TIME", |task: &Task| Cell::from(ran_for_text(task)).raw(ran_for(task).unwrap_or_default())),
         Column::new("COST", |task: &Task| {
-            Cell::from(cost(&task.cost)).raw(
-                task.cost
-                    .amount
-                    .map(|amount| amount.to_string())
-                    .unwrap_or_default(),
-            )
+            Cell::from(cost(&task.cost)).raw(task.cost.amount.map(|amount| amount.to_string()).unwrap_or_default())
         }),
-        Column::new("TOKENS", |task: &Task| {
-            Cell::from(tokens(&task.usage)).raw(task.usage.total())
-        })
-        .hidden(),
-        Column::new("LABELS", |task: &Task| {
-            Cell::from(
-                task.labels
-                    .iter()
-                    .map(|(k, v)| format!("{k}={v}"))
-                    .collect::<Vec<_>>()
-                    .join(","),
-            )
-        })
-        .hidden(),
+        Column::new("TOKENS", |task: &Task| Cell::from(tokens(&task.usage)).raw(task.usage.total())).hidden(),
+        Column::new("LABELS", |task: &Task| Cell::from(task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")))
+            .hidden(),
         Column::new("DEPENDS_ON", |task: &Task| task.depends_on.join(",").into()).hidden(),
-        Column::new("DESCRIPTION", |task: &Task| {
-            clean_line(&task.description).into()
-        })
-        .cuttable(),
+        Column::new("DESCRIPTION", |task: &Task| clean_line(&task.description).into()).cuttable(),
     ]
 }
 
@@ -210,37 +158,15 @@ async fn watch(app: &App, client: &Client, args: &TaskListArgs, query: TaskQuery
     loop {
         let (rows, _) = fetch(client, query.clone(), wanted(args)).await?;
         if format == Format::Jsonl {
-            let changed: Vec<&Task> = rows
-                .iter()
-                .filter(|task| {
-                    known.insert(task.task_id.clone(), task.revision) != Some(task.revision)
-                })
-                .collect();
+            let changed: Vec<&Task> =
+                rows.iter().filter(|task| known.insert(task.task_id.clone(), task.revision) != Some(task.revision)).collect();
             let list = ListFlags::default();
-            table::print(
-                &app.ui,
-                &list,
-                &changed.into_iter().cloned().collect::<Vec<_>>(),
-                &columns(app, &list),
-                None,
-            )?;
+            table::print(&app.ui, &list, &changed.into_iter().cloned().collect::<Vec<_>>(), &columns(app, &list), None)?;
         } else {
             let columns = columns(app, &args.list);
-            let heads: Vec<(&str, bool)> = columns
-                .iter()
-                .filter(|c| !c.hidden)
-                .map(|c| (c.name, c.cuttable))
-                .collect();
-            let cells: Vec<Vec<Cell>> = rows
-                .iter()
-                .map(|task| {
-                    columns
-                        .iter()
-                        .filter(|c| !c.hidden)
-                        .map(|c| (c.cell)(task))
-                        .collect()
-                })
-                .collect();
+            let heads: Vec<(&str, bool)> = columns.iter().filter(|c| !c.hidden).map(|c| (c.name, c.cuttable)).collect();
+            let cells: Vec<Vec<Cell>> =
+                rows.iter().map(|task| columns.iter().filter(|c| !c.hidden).map(|c| (c.cell)(task)).collect()).collect();
             screen.draw(&table::render(&app.ui, &args.list, &heads, &cells))?;
         }
         tokio::select! {

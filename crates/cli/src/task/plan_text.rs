@@ -10,51 +10,21 @@ use std::collections::BTreeMap;
 
 /// The tree: a step stands below the dependency that is furthest from the start.
 pub(crate) fn tree(ui: &Ui, plan: &Plan) -> String {
-    let done = plan
-        .steps
-        .iter()
-        .filter(|step| step.state == StepState::Completed)
-        .count();
-    let source = plan
-        .source
-        .map_or("not planned yet", maos_api::plan::PlanSource::as_str);
+    let done = plan.steps.iter().filter(|step| step.state == StepState::Completed).count();
+    let source = plan.source.map_or("not planned yet", maos_api::plan::PlanSource::as_str);
     let mut text = format!(
         "{}  {}\n",
         ui.paint(Style::Bold, &format!("Plan of {}", plan.task_id)),
-        ui.paint(
-            Style::Dim,
-            &format!(
-                "({source}, version {}, {done} of {} steps done)",
-                plan.version,
-                plan.steps.len()
-            )
-        )
+        ui.paint(Style::Dim, &format!("({source}, version {}, {done} of {} steps done)", plan.version, plan.steps.len()))
     );
     if let Some(rationale) = &plan.rationale {
-        text.push_str(&format!(
-            "{}\n",
-            ui.paint(Style::Dim, &clean_line(rationale))
-        ));
+        text.push_str(&format!("{}\n", ui.paint(Style::Dim, &clean_line(rationale))));
     }
     let depth = depths(&plan.steps);
-    let parents: Vec<Option<&str>> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            step.depends_on
-                .iter()
-                .max_by_key(|id| depth.get(id.as_str()))
-                .map(String::as_str)
-        })
-        .collect();
-    let roots: Vec<usize> = (0..plan.steps.len())
-        .filter(|at| parents[*at].is_none())
-        .collect();
-    let tree = Tree {
-        ui,
-        steps: &plan.steps,
-        parents: &parents,
-    };
+    let parents: Vec<Option<&str>> =
+        plan.steps.iter().map(|step| step.depends_on.iter().max_by_key(|id| depth.get(id.as_str())).map(String::as_str)).collect();
+    let roots: Vec<usize> = (0..plan.steps.len()).filter(|at| parents[*at].is_none()).collect();
+    let tree = Tree { ui, steps: &plan.steps, parents: &parents };
     for root in roots {
         tree.branch(root, "", "", &mut text);
     }
@@ -71,9 +41,7 @@ impl Tree<'_> {
     fn branch(&self, at: usize, lead: &str, below: &str, text: &mut String) {
         let step = &self.steps[at];
         text.push_str(&self.line(step, lead, self.parents[at]));
-        let children: Vec<usize> = (0..self.steps.len())
-            .filter(|child| self.parents[*child] == Some(step.id.as_str()))
-            .collect();
+        let children: Vec<usize> = (0..self.steps.len()).filter(|child| self.parents[*child] == Some(step.id.as_str())).collect();
         for (n, child) in children.iter().enumerate() {
             let last = n + 1 == children.len();
             let (fork, stem) = match (last, self.ui.utf8) {
@@ -82,49 +50,26 @@ impl Tree<'_> {
                 (false, false) => ("|- ", "|  "),
                 (true, false) => ("`- ", "   "),
             };
-            self.branch(
-                *child,
-                &format!("{below}{fork}"),
-                &format!("{below}{stem}"),
-                text,
-            );
+            self.branch(*child, &format!("{below}{fork}"), &format!("{below}{stem}"), text);
         }
     }
 
     fn line(&self, step: &Step, lead: &str, parent: Option<&str>) -> String {
         let (style, glyph) = step_mark(self.ui, step.state);
-        let mut facts = vec![
-            step.agent_id
-                .clone()
-                .unwrap_or_else(|| step.agent_type.clone()),
-        ];
+        let mut facts = vec![step.agent_id.clone().unwrap_or_else(|| step.agent_type.clone())];
         facts.extend(step.duration_ms.map(elapsed));
-        facts.extend(
-            step.cost
-                .amount
-                .filter(|amount| amount.nanos() > 0)
-                .map(|_| cost(&step.cost)),
-        );
+        facts.extend(step.cost.amount.filter(|amount| amount.nanos() > 0).map(|_| cost(&step.cost)));
         if step.attempts > 1 {
             facts.push(format!("{} attempts", step.attempts));
         }
-        let also: Vec<&str> = step
-            .depends_on
-            .iter()
-            .map(String::as_str)
-            .filter(|id| Some(*id) != parent)
-            .collect();
+        let also: Vec<&str> = step.depends_on.iter().map(String::as_str).filter(|id| Some(*id) != parent).collect();
         if !also.is_empty() {
             facts.push(format!("also after {}", also.join(", ")));
         }
         let facts = format!("{} · {}", step.state, facts.join(" · "));
         let title = clean_line(&step.title);
         let used = width(lead) + 2 + width(&step.id) + 2 + 2 + width(&facts);
-        let title = if self.ui.out_tty {
-            cut(&title, self.ui.width.saturating_sub(used).max(16), '…')
-        } else {
-            title
-        };
+        let title = if self.ui.out_tty { cut(&title, self.ui.width.saturating_sub(used).max(16), '…') } else { title };
         let mut line = format!(
             "{lead}{} {}  {title}  {}\n",
             self.ui.paint(style, glyph),
@@ -133,10 +78,7 @@ impl Tree<'_> {
         );
         if let Some(error) = &step.error {
             let indent = " ".repeat(width(lead) + 2);
-            line.push_str(&format!(
-                "{indent}{}\n",
-                self.ui.paint(Style::Bad, &clean_line(&error.detail))
-            ));
+            line.push_str(&format!("{indent}{}\n", self.ui.paint(Style::Bad, &clean_line(&error.detail))));
         }
         line
     }
@@ -148,12 +90,7 @@ fn depths(steps: &[Step]) -> BTreeMap<&str, usize> {
     // Plans are acyclic and each pass settles at least one more level.
     for _ in 0..steps.len() {
         for step in steps {
-            let own = step
-                .depends_on
-                .iter()
-                .map(|id| depth.get(id.as_str()).copied().unwrap_or(0) + 1)
-                .max()
-                .unwrap_or(0);
+            let own = step.depends_on.iter().map(|id| depth.get(id.as_str()).copied().unwrap_or(0) + 1).max().unwrap_or(0);
             depth.insert(&step.id, own);
         }
     }
@@ -190,13 +127,7 @@ pub(crate) fn dot(plan: &Plan) -> String {
         text.push_str(&format!(
             "  {} [label={}];\n",
             quote(&step.id),
-            quote(&format!(
-                "{}\n{} · {}",
-                clean_line(&step.title),
-                step.agent_type,
-                step.state
-            ))
-            .replace('\n', "\\n")
+            quote(&format!("{}\n{} · {}", clean_line(&step.title), step.agent_type, step.state)).replace('\n', "\\n")
         ));
     }
     for step in &plan.steps {
@@ -264,16 +195,10 @@ Plan of task_1  (planner, version 1, 1 of 4 steps done)
     #[test]
     fn graphs_for_documents() {
         let mermaid = mermaid(&plan());
-        assert!(
-            mermaid.contains("  a[\"Do #quot;a#quot;<br/>researcher · COMPLETED\"]:::completed\n"),
-            "{mermaid}"
-        );
+        assert!(mermaid.contains("  a[\"Do #quot;a#quot;<br/>researcher · COMPLETED\"]:::completed\n"), "{mermaid}");
         assert!(mermaid.contains("  b --> d\n"));
         let dot = dot(&plan());
-        assert!(
-            dot.contains("  \"a\" [label=\"Do \\\"a\\\"\\nresearcher · COMPLETED\"];\n"),
-            "{dot}"
-        );
+        assert!(dot.contains("  \"a\" [label=\"Do \\\"a\\\"\\nresearcher · COMPLETED\"];\n"), "{dot}");
         assert!(dot.contains("  \"c\" -> \"d\";\n"));
     }
 }

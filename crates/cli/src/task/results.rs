@@ -14,9 +14,7 @@ use maos_api::{Client, StepState, TaskStatus};
 
 /// Its arguments.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  maos task results @last > report.md\n  maos task results task_abc1 --wait"
-)]
+#[command(after_help = "Examples:\n  maos task results @last > report.md\n  maos task results task_abc1 --wait")]
 pub(crate) struct ResultsArgs {
     /// The task (a unique beginning is enough; @last is the last one submitted)
     id: String,
@@ -29,9 +27,7 @@ pub(crate) struct ResultsArgs {
 
 /// Prints them.
 pub(crate) fn run(app: &App, args: &ResultsArgs) -> Outcome {
-    let format = app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
     let client = client::connect(app)?;
     client::block_on(async {
         let id = client::resolve(app, &client, &args.id).await?;
@@ -50,9 +46,7 @@ pub(crate) async fn print(app: &App, client: &Client, id: &str, format: Format) 
     };
     if format == Format::Table {
         match &results.result {
-            Some(result) => app
-                .ui
-                .out(&format!("{}\n", clean_block(result.text.trim_end())))?,
+            Some(result) => app.ui.out(&format!("{}\n", clean_block(result.text.trim_end())))?,
             None => app.ui.out(&partial(app, &results))?,
         }
     } else {
@@ -67,31 +61,20 @@ pub(crate) async fn print(app: &App, client: &Client, id: &str, format: Format) 
         return Err(wait::failure(&task));
     }
     let status = status_cell(&app.ui, results.status).text;
-    let error = CliError::new(
-        Exit::Conflict,
-        "not-finished",
-        format!("{id} has not ended: {status}"),
-        format!("maos task results {id} --wait"),
-    );
+    let error =
+        CliError::new(Exit::Conflict, "not-finished", format!("{id} has not ended: {status}"), format!("maos task results {id} --wait"));
     Err(error.or_fix(format!("maos task watch {id}")))
 }
 
 /// Outputs of the steps that did complete.
 fn partial(app: &App, results: &Results) -> String {
     let mut text = String::new();
-    for part in results
-        .partial
-        .iter()
-        .filter(|part| part.state == StepState::Completed)
-    {
+    for part in results.partial.iter().filter(|part| part.state == StepState::Completed) {
         let (style, glyph) = step_mark(&app.ui, part.state);
         text.push_str(&format!(
             "{} {}\n\n{}\n\n",
             app.ui.paint(style, glyph),
-            app.ui.paint(
-                Style::Bold,
-                &format!("{}: {}", part.step_id, clean_line(&part.title))
-            ),
+            app.ui.paint(Style::Bold, &format!("{}: {}", part.step_id, clean_line(&part.title))),
             clean_block(part.text.trim_end())
         ));
     }

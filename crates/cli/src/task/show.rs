@@ -26,11 +26,7 @@ pub(crate) struct ShowArgs {
 /// Shows it.
 pub(crate) fn run(app: &App, args: &ShowArgs) -> Outcome {
     let mut supported = vec![Format::Table, Format::Json, Format::Jsonl, Format::Yaml];
-    supported.extend(if args.execution_plan {
-        &[Format::Mermaid, Format::Dot][..]
-    } else {
-        &[Format::Id][..]
-    });
+    supported.extend(if args.execution_plan { &[Format::Mermaid, Format::Dot][..] } else { &[Format::Id][..] });
     let format = app.ui.format_of(&supported)?;
     let client = client::connect(app)?;
     client::block_on(async {
@@ -44,9 +40,7 @@ pub(crate) fn run(app: &App, args: &ShowArgs) -> Outcome {
                 Format::Mermaid => app.ui.out(&plan_text::mermaid(&plan))?,
                 Format::Dot => app.ui.out(&plan_text::dot(&plan))?,
                 Format::Json | Format::Jsonl | Format::Yaml => app.ui.document(format, &plan)?,
-                Format::Table | Format::Csv | Format::Id => {
-                    app.ui.out(&plan_text::tree(&app.ui, &plan))?
-                }
+                Format::Table | Format::Csv | Format::Id => app.ui.out(&plan_text::tree(&app.ui, &plan))?,
             }
             return Ok(Exit::Success);
         }
@@ -57,9 +51,7 @@ pub(crate) fn run(app: &App, args: &ShowArgs) -> Outcome {
         match format {
             Format::Json | Format::Jsonl | Format::Yaml => app.ui.document(format, &task)?,
             Format::Id => app.ui.out(&format!("{}\n", task.task_id))?,
-            Format::Table | Format::Csv | Format::Mermaid | Format::Dot => {
-                app.ui.out(&text(app, &task))?
-            }
+            Format::Table | Format::Csv | Format::Mermaid | Format::Dot => app.ui.out(&text(app, &task))?,
         }
         Ok(Exit::Success)
     })?
@@ -71,109 +63,40 @@ fn text(app: &App, task: &Task) -> String {
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("Task", Cell::styled(task.task_id.clone(), Style::Bold)),
         ("Status", status_cell(&app.ui, task.status)),
-        (
-            "Type",
-            task.task_type
-                .map_or("not given", maos_api::TaskType::as_str)
-                .into(),
-        ),
+        ("Type", task.task_type.map_or("not given", maos_api::TaskType::as_str).into()),
         ("Priority", task.priority.as_str().into()),
-        (
-            "Steps",
-            format!(
-                "{} of {} done",
-                task.progress.completed, task.progress.total
-            )
-            .into(),
-        ),
-        (
-            "Agents",
-            format!("{} at work, at most {}", task.agents.len(), task.max_agents).into(),
-        ),
+        ("Steps", format!("{} of {} done", task.progress.completed, task.progress.total).into()),
+        ("Agents", format!("{} at work, at most {}", task.agents.len(), task.max_agents).into()),
         ("Created", time(task.created_at).into()),
     ];
-    let mut add = |name: &'static str, text: Option<String>| {
-        pairs.extend(text.map(|text| (name, text.into())))
-    };
+    let mut add = |name: &'static str, text: Option<String>| pairs.extend(text.map(|text| (name, text.into())));
     add("Started", task.started_at.map(time));
     add("Finished", task.finished_at.map(time));
     add("Time", Some(ran_for_text(task)));
     add("Tokens", Some(tokens(&task.usage)));
-    let limit = task
-        .max_cost
-        .map(|max| format!(" of at most {}", dollars(max)))
-        .unwrap_or_default();
+    let limit = task.max_cost.map(|max| format!(" of at most {}", dollars(max))).unwrap_or_default();
     add("Cost", Some(format!("{}{limit}", cost(&task.cost))));
-    add(
-        "Timeout",
-        task.timeout
-            .map(|s| crate::config::value::format_duration(std::time::Duration::from_secs(s))),
-    );
+    add("Timeout", task.timeout.map(|s| crate::config::value::format_duration(std::time::Duration::from_secs(s))));
     add("Agent type", task.agent_type.clone());
-    add(
-        "Attempt",
-        (task.attempt > 1).then(|| task.attempt.to_string()),
-    );
-    add(
-        "Labels",
-        (!task.labels.is_empty()).then(|| {
-            task.labels
-                .iter()
-                .map(|(k, v)| format!("{k}={v}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        }),
-    );
-    add(
-        "Depends on",
-        (!task.depends_on.is_empty()).then(|| task.depends_on.join(", ")),
-    );
-    add(
-        "Waits for",
-        (!task.blocked_by.is_empty()).then(|| task.blocked_by.join(", ")),
-    );
+    add("Attempt", (task.attempt > 1).then(|| task.attempt.to_string()));
+    add("Labels", (!task.labels.is_empty()).then(|| task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")));
+    add("Depends on", (!task.depends_on.is_empty()).then(|| task.depends_on.join(", ")));
+    add("Waits for", (!task.blocked_by.is_empty()).then(|| task.blocked_by.join(", ")));
     add("Now", task.progress.message.as_deref().map(clean_line));
     if let Some(error) = &task.error {
-        pairs.push((
-            "Error",
-            Cell::styled(
-                format!("{} ({})", clean_line(&error.detail), error.code),
-                Style::Bad,
-            ),
-        ));
-        pairs.extend(error.hint.as_ref().map(|hint| {
-            (
-                "Fix",
-                Cell::styled(clean_line(&hint.replace('`', "")), Style::Good),
-            )
-        }));
+        pairs.push(("Error", Cell::styled(format!("{} ({})", clean_line(&error.detail), error.code), Style::Bad)));
+        pairs.extend(error.hint.as_ref().map(|hint| ("Fix", Cell::styled(clean_line(&hint.replace('`', "")), Style::Good))));
     }
     let mut text = table::pairs(&app.ui, &pairs);
     for agent in &task.agents {
         let step = agent.step_id.as_deref().unwrap_or("-");
-        let doing = agent
-            .activity
-            .as_deref()
-            .map(clean_line)
-            .unwrap_or_default();
-        text.push_str(&format!(
-            "  {}  {}  {step}  {doing}\n",
-            agent.agent_id, agent.status
-        ));
+        let doing = agent.activity.as_deref().map(clean_line).unwrap_or_default();
+        text.push_str(&format!("  {}  {}  {step}  {doing}\n", agent.agent_id, agent.status));
     }
-    let mut section = |name: &str, body: &str| {
-        text.push_str(&format!(
-            "\n{}\n{}\n",
-            app.ui.paint(Style::Dim, name),
-            clean_block(body.trim_end())
-        ))
-    };
+    let mut section =
+        |name: &str, body: &str| text.push_str(&format!("\n{}\n{}\n", app.ui.paint(Style::Dim, name), clean_block(body.trim_end())));
     section("Description", &task.description);
-    task.context
-        .iter()
-        .for_each(|context| section("Context", context));
-    task.constraints
-        .iter()
-        .for_each(|constraints| section("Constraints", constraints));
+    task.context.iter().for_each(|context| section("Context", context));
+    task.constraints.iter().for_each(|constraints| section("Constraints", constraints));
     text
 }

@@ -79,9 +79,7 @@ pub(crate) struct SubmitArgs {
 /// Parses `name=value`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.to_owned()))
-        }
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
@@ -91,21 +89,12 @@ pub(crate) fn whole_seconds(duration: Duration) -> Result<u64, CliError> {
     if duration.subsec_nanos() == 0 && duration.as_secs() > 0 {
         return Ok(duration.as_secs());
     }
-    Err(CliError::usage(
-        "--timeout needs a whole number of seconds",
-        "maos task submit --help",
-    ))
+    Err(CliError::usage("--timeout needs a whole number of seconds", "maos task submit --help"))
 }
 
 /// Submits it.
 pub(crate) fn run(app: &App, args: &SubmitArgs) -> Outcome {
-    let format = app.ui.format_of(&[
-        Format::Table,
-        Format::Id,
-        Format::Json,
-        Format::Jsonl,
-        Format::Yaml,
-    ])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Id, Format::Json, Format::Jsonl, Format::Yaml])?;
     let mut submit = TaskSubmit {
         description: description(args)?,
         task_type: args.task_type,
@@ -121,24 +110,12 @@ pub(crate) fn run(app: &App, args: &SubmitArgs) -> Outcome {
     };
     let client = client::connect_or_start(app, args.start)?;
     client::block_on(async {
-        let named: Vec<String> = args
-            .depends_on
-            .iter()
-            .filter(|id| !id.trim().is_empty())
-            .cloned()
-            .collect();
+        let named: Vec<String> = args.depends_on.iter().filter(|id| !id.trim().is_empty()).cloned().collect();
         submit.depends_on = client::resolve_all(app, &client, &named).await?;
-        let task = client
-            .submit_task(&submit, args.idempotency_key.as_deref())
-            .await
-            .map_err(client::error)?;
+        let task = client.submit_task(&submit, args.idempotency_key.as_deref()).await.map_err(client::error)?;
         remember(app, &task);
         if args.follow {
-            app.ui.note(&format!(
-                "{} {}",
-                app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")),
-                task.task_id
-            ));
+            app.ui.note(&format!("{} {}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")), task.task_id));
             provider_note(app, &client).await;
             return watch::follow(app, &client, task, &args.wait_flags, true, format).await;
         }
@@ -155,12 +132,7 @@ pub(crate) fn run(app: &App, args: &SubmitArgs) -> Outcome {
         }
         match format {
             Format::Table | Format::Id => app.ui.out(&format!("{}\n", task.task_id))?,
-            Format::Json
-            | Format::Jsonl
-            | Format::Yaml
-            | Format::Csv
-            | Format::Mermaid
-            | Format::Dot => app.ui.document(format, &task)?,
+            Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => app.ui.document(format, &task)?,
         }
         say_submitted(app, &task);
         provider_note(app, &client).await;
@@ -176,9 +148,7 @@ fn description(args: &SubmitArgs) -> Result<String, CliError> {
         from.by_ref()
             .take(limit)
             .read_to_string(&mut text)
-            .map_err(|error| {
-                CliError::usage(format!("cannot read {name}"), fix).because(error.to_string())
-            })?;
+            .map_err(|error| CliError::usage(format!("cannot read {name}"), fix).because(error.to_string()))?;
         Ok::<String, CliError>(text)
     };
     let text = match (&args.description, &args.file) {
@@ -187,9 +157,8 @@ fn description(args: &SubmitArgs) -> Result<String, CliError> {
         (None, Some(path)) if path.as_os_str() == "-" => read(Box::new(std::io::stdin()), "stdin")?,
         (None, Some(path)) => {
             let shown = path.display().to_string();
-            let file = std::fs::File::open(path).map_err(|error| {
-                CliError::usage(format!("cannot read {shown}"), fix).because(error.to_string())
-            })?;
+            let file = std::fs::File::open(path)
+                .map_err(|error| CliError::usage(format!("cannot read {shown}"), fix).because(error.to_string()))?;
             read(Box::new(file), &shown)?
         }
         (None, None) => String::new(),
@@ -210,21 +179,17 @@ fn description(args: &SubmitArgs) -> Result<String, CliError> {
 /// The text itself, or the content of the file after an `@`.
 pub(crate) fn text_or_file(text: &str) -> Result<String, CliError> {
     match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            CliError::usage(format!("cannot read {path}"), "maos task submit --help")
-                .because(error.to_string())
-        }),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| CliError::usage(format!("cannot read {path}"), "maos task submit --help").because(error.to_string())),
         None => Ok(text.to_owned()),
     }
 }
 
 /// Keeps the id for `@last`.
 fn remember(app: &App, task: &Task) {
-    let saved = create_private_dir(&app.home.run())
-        .and_then(|_| write_private(&app.home.last_task_file(), task.task_id.as_bytes()));
+    let saved = create_private_dir(&app.home.run()).and_then(|_| write_private(&app.home.last_task_file(), task.task_id.as_bytes()));
     if let Err(error) = saved {
-        app.ui
-            .warn(&format!("@last will not name this task: {error}"));
+        app.ui.warn(&format!("@last will not name this task: {error}"));
     }
 }
 
@@ -237,21 +202,9 @@ fn say_submitted(app: &App, task: &Task) {
         1 => " · waits for 1 task".to_owned(),
         n => format!(" · waits for {n} tasks"),
     };
-    let kind = task
-        .task_type
-        .map_or("any type", maos_api::TaskType::as_str);
-    app.ui.note(&format!(
-        "{} Submitted · {kind} · {}{waits}",
-        app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")),
-        task.priority
-    ));
-    app.ui.note(&app.ui.err_paint(
-        Style::Dim,
-        &format!(
-            "  follow: maos task watch {}   result: maos task results {0}",
-            task.task_id
-        ),
-    ));
+    let kind = task.task_type.map_or("any type", maos_api::TaskType::as_str);
+    app.ui.note(&format!("{} Submitted · {kind} · {}{waits}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")), task.priority));
+    app.ui.note(&app.ui.err_paint(Style::Dim, &format!("  follow: maos task watch {}   result: maos task results {0}", task.task_id)));
 }
 
 /// Says which model answers when that matters for what the result is worth.
@@ -263,9 +216,6 @@ pub(crate) async fn provider_note(app: &App, client: &Client) {
     if let Ok(status) = client.status().await
         && let Some(note) = status.provider.note
     {
-        app.ui.note(
-            &app.ui
-                .err_paint(Style::Warn, &crate::print::text::clean_line(&note)),
-        );
+        app.ui.note(&app.ui.err_paint(Style::Warn, &crate::print::text::clean_line(&note)));
     }
 }

@@ -38,16 +38,10 @@ pub(crate) struct UpdateArgs {
 
 /// Changes it.
 pub(crate) fn run(app: &App, args: &UpdateArgs) -> Outcome {
-    let format = app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
-    let set = args
-        .labels
-        .iter()
-        .map(|(name, value)| (name.clone(), Some(value.clone())));
-    let labels: std::collections::BTreeMap<String, Option<String>> = set
-        .chain(args.remove_labels.iter().map(|name| (name.clone(), None)))
-        .collect();
+    let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
+    let set = args.labels.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    let labels: std::collections::BTreeMap<String, Option<String>> =
+        set.chain(args.remove_labels.iter().map(|name| (name.clone(), None))).collect();
     let patch = TaskPatch {
         max_agents: args.max_agents,
         priority: args.priority,
@@ -56,10 +50,7 @@ pub(crate) fn run(app: &App, args: &UpdateArgs) -> Outcome {
         max_cost: args.max_cost.map(Some),
     };
     if patch.is_empty() {
-        return Err(CliError::usage(
-            "nothing to change was given",
-            "maos task update --help",
-        ));
+        return Err(CliError::usage("nothing to change was given", "maos task update --help"));
     }
     let client = client::connect(app)?;
     client::block_on(async {
@@ -68,10 +59,7 @@ pub(crate) fn run(app: &App, args: &UpdateArgs) -> Outcome {
             Ok(task) => task,
             Err(error) => return Err(client::with_similar(&client, &id, error).await),
         };
-        let task = client
-            .update_task(&id, &patch, Some(before.revision))
-            .await
-            .map_err(client::error)?;
+        let task = client.update_task(&id, &patch, Some(before.revision)).await.map_err(client::error)?;
         if format != Format::Table {
             app.ui.document(format, &task)?;
             return Ok(Exit::Success);
@@ -79,42 +67,20 @@ pub(crate) fn run(app: &App, args: &UpdateArgs) -> Outcome {
         let mut lines = String::new();
         let mut changed = |name: &str, old: String, new: String| {
             if old != new {
-                lines.push_str(&format!(
-                    "{name}: {old} {} {new}\n",
-                    app.ui.glyph("→", "->")
-                ));
+                lines.push_str(&format!("{name}: {old} {} {new}\n", app.ui.glyph("→", "->")));
             }
         };
         let money = |money: Option<Money>| money.map_or_else(|| "none".to_owned(), super::dollars);
-        let seconds =
-            |seconds: Option<u64>| seconds.map_or_else(|| "none".to_owned(), |s| format!("{s}s"));
-        let labels = |task: &maos_api::Task| {
-            task.labels
-                .iter()
-                .map(|(k, v)| format!("{k}={v}"))
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        changed(
-            "max_agents",
-            before.max_agents.to_string(),
-            task.max_agents.to_string(),
-        );
-        changed(
-            "priority",
-            before.priority.to_string(),
-            task.priority.to_string(),
-        );
+        let seconds = |seconds: Option<u64>| seconds.map_or_else(|| "none".to_owned(), |s| format!("{s}s"));
+        let labels = |task: &maos_api::Task| task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
+        changed("max_agents", before.max_agents.to_string(), task.max_agents.to_string());
+        changed("priority", before.priority.to_string(), task.priority.to_string());
         changed("timeout", seconds(before.timeout), seconds(task.timeout));
         changed("max_cost", money(before.max_cost), money(task.max_cost));
         changed("labels", labels(&before), labels(&task));
         app.ui.out(&lines)?;
         if lines.is_empty() {
-            app.ui.note(&format!(
-                "{} is already so ({})",
-                task.task_id,
-                status_cell(&app.ui, task.status).text
-            ));
+            app.ui.note(&format!("{} is already so ({})", task.task_id, status_cell(&app.ui, task.status).text));
         }
         Ok(Exit::Success)
     })?

@@ -35,12 +35,7 @@ impl WaitFlags {
 ///
 /// # Errors
 /// Exit 8 when the time is up, 7 when the server stays away, 130 on Ctrl-C.
-pub(crate) async fn until_end(
-    app: &App,
-    client: &Client,
-    id: &str,
-    flags: &WaitFlags,
-) -> Result<Task, CliError> {
+pub(crate) async fn until_end(app: &App, client: &Client, id: &str, flags: &WaitFlags) -> Result<Task, CliError> {
     let deadline = flags.deadline();
     let mut away_since: Option<Instant> = None;
     let mut told_paused = false;
@@ -49,9 +44,7 @@ pub(crate) async fn until_end(
         if left == Some(Duration::ZERO) {
             return Err(waited_too_long(id));
         }
-        let wait = left
-            .unwrap_or(Duration::MAX)
-            .min(Duration::from_secs(WAIT_SECONDS_MAX));
+        let wait = left.unwrap_or(Duration::MAX).min(Duration::from_secs(WAIT_SECONDS_MAX));
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         let answer = tokio::select! {
             answer = client.task_wait(id, millis) => answer,
@@ -68,13 +61,11 @@ pub(crate) async fn until_end(
             }
             Err(failed) if failed.is_connection() || is_unavailable(&failed) => {
                 let since = *away_since.get_or_insert_with(|| {
-                    app.ui
-                        .note("The server is away; the task is safe, waiting for the server…");
+                    app.ui.note("The server is away; the task is safe, waiting for the server…");
                     Instant::now()
                 });
                 if since.elapsed() > SERVER_AWAY_MAX {
-                    return Err(client::error(failed)
-                        .because("the task goes on when the server is started again"));
+                    return Err(client::error(failed).because("the task goes on when the server is started again"));
                 }
                 tokio::time::sleep(AWAY_PAUSE.min(left.unwrap_or(AWAY_PAUSE))).await;
             }
@@ -89,25 +80,13 @@ fn is_unavailable(error: &ClientError) -> bool {
 
 /// What a person should know about a held task.
 pub(crate) fn paused_text(task: &Task) -> String {
-    let why = task
-        .error
-        .as_ref()
-        .map(|error| format!(": {}", clean_line(&error.detail)))
-        .unwrap_or_default();
-    format!(
-        "{} is PAUSED{why}  (go on: maos task resume {0})",
-        task.task_id
-    )
+    let why = task.error.as_ref().map(|error| format!(": {}", clean_line(&error.detail))).unwrap_or_default();
+    format!("{} is PAUSED{why}  (go on: maos task resume {0})", task.task_id)
 }
 
 /// The error when the time is up.
 pub(crate) fn waited_too_long(id: &str) -> CliError {
-    CliError::new(
-        Exit::WaitedTooLong,
-        "waited-too-long",
-        format!("{id} has not ended yet; it goes on"),
-        format!("maos task watch {id}"),
-    )
+    CliError::new(Exit::WaitedTooLong, "waited-too-long", format!("{id} has not ended yet; it goes on"), format!("maos task watch {id}"))
 }
 
 /// Says that the task goes on; ends with 130.
@@ -120,17 +99,8 @@ pub(crate) fn detached(app: &App, id: &str) -> CliError {
 pub(crate) fn outcome(app: &App, task: &Task) -> Outcome {
     let (style, glyph) = status_mark(&app.ui, task.status);
     let head = app.ui.err_paint(style, &format!("{glyph} {}", task.status));
-    let cost = task
-        .cost
-        .amount
-        .map(|_| format!(" · {}", super::cost(&task.cost)))
-        .unwrap_or_default();
-    app.ui.note(&format!(
-        "{head} {} · {} · {} tokens{cost}",
-        task.task_id,
-        super::ran_for_text(task),
-        tokens(&task.usage)
-    ));
+    let cost = task.cost.amount.map(|_| format!(" · {}", super::cost(&task.cost))).unwrap_or_default();
+    app.ui.note(&format!("{head} {} · {} · {} tokens{cost}", task.task_id, super::ran_for_text(task), tokens(&task.usage)));
     if task.status == TaskStatus::Completed {
         return Ok(Exit::Success);
     }
@@ -149,16 +119,8 @@ pub(crate) fn failure(task: &Task) -> CliError {
         | TaskStatus::Paused
         | TaskStatus::Completed => "failed",
     };
-    let code = task
-        .error
-        .as_ref()
-        .map_or("task-failed", |error| error.code.as_str());
-    let mut error = CliError::new(
-        Exit::TaskFailed,
-        code,
-        format!("{} {what}", task.task_id),
-        format!("maos task retry {}", task.task_id),
-    );
+    let code = task.error.as_ref().map_or("task-failed", |error| error.code.as_str());
+    let mut error = CliError::new(Exit::TaskFailed, code, format!("{} {what}", task.task_id), format!("maos task retry {}", task.task_id));
     if let Some(cause) = &task.error {
         error = error.because(cause.detail.clone());
         if let Some(hint) = &cause.hint {

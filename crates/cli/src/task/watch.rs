@@ -40,9 +40,7 @@ pub(crate) struct WatchArgs {
 
 /// Follows tasks to their ends.
 pub(crate) fn run(app: &App, args: &WatchArgs) -> Outcome {
-    let format = app
-        .ui
-        .format_of(&[Format::Table, Format::Json, Format::Jsonl])?;
+    let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl])?;
     let client = client::connect(app)?;
     client::block_on(async {
         let ids = client::resolve_all(app, &client, &args.ids).await?;
@@ -67,20 +65,9 @@ pub(crate) fn run(app: &App, args: &WatchArgs) -> Outcome {
 }
 
 /// Follows one task to its end; with `print_result` the result is then printed to stdout.
-pub(crate) async fn follow(
-    app: &App,
-    client: &Client,
-    task: Task,
-    flags: &WaitFlags,
-    print_result: bool,
-    format: Format,
-) -> Outcome {
+pub(crate) async fn follow(app: &App, client: &Client, task: Task, flags: &WaitFlags, print_result: bool, format: Format) -> Outcome {
     let id = task.task_id.clone();
-    let ended = if task.status.is_final() {
-        task
-    } else {
-        watch(app, client, task, flags, format).await?
-    };
+    let ended = if task.status.is_final() { task } else { watch(app, client, task, flags, format).await? };
     say_end(app, client, &ended).await;
     match format {
         Format::Json | Format::Yaml => app.ui.document(format, &ended)?,
@@ -91,18 +78,9 @@ pub(crate) async fn follow(
                 Err(error) => Err(error),
             };
         }
-        Format::Table
-        | Format::Id
-        | Format::Jsonl
-        | Format::Csv
-        | Format::Mermaid
-        | Format::Dot => {}
+        Format::Table | Format::Id | Format::Jsonl | Format::Csv | Format::Mermaid | Format::Dot => {}
     }
-    if ended.status == maos_api::TaskStatus::Completed {
-        Ok(Exit::Success)
-    } else {
-        Err(wait::failure(&ended))
-    }
+    if ended.status == maos_api::TaskStatus::Completed { Ok(Exit::Success) } else { Err(wait::failure(&ended)) }
 }
 
 /// The state of one watch.
@@ -120,13 +98,7 @@ struct Watch<'a> {
     told_paused: bool,
 }
 
-async fn watch(
-    app: &App,
-    client: &Client,
-    task: Task,
-    flags: &WaitFlags,
-    format: Format,
-) -> Result<Task, CliError> {
+async fn watch(app: &App, client: &Client, task: Task, flags: &WaitFlags, format: Format) -> Result<Task, CliError> {
     let id = task.task_id.clone();
     let draws = app.ui.err_tty && !app.ui.quiet && format != Format::Jsonl;
     let mut screen = Screen::of_stderr(&app.ui);
@@ -148,13 +120,7 @@ async fn watch(
         told_paused: false,
     };
     loop {
-        let timeout = async {
-            if let Some(at) = deadline {
-                tokio::time::sleep_until(at).await
-            } else {
-                std::future::pending().await
-            }
-        };
+        let timeout = async { if let Some(at) = deadline { tokio::time::sleep_until(at).await } else { std::future::pending().await } };
         tokio::select! {
             item = events.next() => match item {
                 Some(Ok(StreamItem::Ended)) | None => {
@@ -202,8 +168,7 @@ impl Watch<'_> {
             StreamItem::Connected => self.picture.connection = None,
             StreamItem::Resync(_) => self.stale = true,
             StreamItem::ServerStopping => {
-                self.picture.connection =
-                    Some("the server is stopping; the task goes on at its next start".to_owned())
+                self.picture.connection = Some("the server is stopping; the task goes on at its next start".to_owned())
             }
             StreamItem::Reconnecting { attempt, .. } => {
                 let text = format!("reconnecting ({attempt})…");
@@ -221,10 +186,7 @@ impl Watch<'_> {
     async fn read(&mut self) {
         self.read_at = Instant::now();
         self.stale = false;
-        let (task, plan) = tokio::join!(
-            self.client.task(&self.task.task_id),
-            self.client.plan(&self.task.task_id)
-        );
+        let (task, plan) = tokio::join!(self.client.task(&self.task.task_id), self.client.plan(&self.task.task_id));
         match task {
             Ok(task) => self.task = task,
             Err(_) => self.stale = true,
@@ -236,8 +198,8 @@ impl Watch<'_> {
 
     /// Prints a change as a line.
     async fn line(&mut self, event: &Event) {
-        let needs_plan = event.event_type == EventType::TaskPlanUpdated
-            || (self.plan.is_none() && event.event_type == EventType::StepStarted);
+        let needs_plan =
+            event.event_type == EventType::TaskPlanUpdated || (self.plan.is_none() && event.event_type == EventType::StepStarted);
         if needs_plan || event.event_type == EventType::TaskPaused {
             self.read().await;
         }
@@ -253,17 +215,8 @@ impl Watch<'_> {
 
     fn heartbeat(&mut self) {
         self.said_at = Instant::now();
-        let doing = self
-            .task
-            .progress
-            .message
-            .as_deref()
-            .map(clean_line)
-            .unwrap_or_default();
-        self.app.ui.note(&format!(
-            "{} still {} {doing}",
-            self.task.task_id, self.task.status
-        ));
+        let doing = self.task.progress.message.as_deref().map(clean_line).unwrap_or_default();
+        self.app.ui.note(&format!("{} still {} {doing}", self.task.task_id, self.task.status));
     }
 }
 
@@ -275,19 +228,11 @@ async fn say_end(app: &App, client: &Client, task: &Task) {
     if let Ok(analysis) = client.analysis(&task.task_id).await
         && let Some(speedup) = analysis.speedup
     {
-        let best = analysis
-            .best_possible_speedup
-            .map(|best| format!(", at most {best:.2}x for this plan"))
-            .unwrap_or_default();
+        let best = analysis.best_possible_speedup.map(|best| format!(", at most {best:.2}x for this plan")).unwrap_or_default();
         facts.push(format!("speed-up {speedup:.2}x{best}"));
     }
     facts.push(format!("{} tokens", tokens(&task.usage)));
     facts.extend(task.cost.amount.map(|_| super::cost(&task.cost)));
     let head = app.ui.err_paint(style, &format!("{glyph} {}", task.status));
-    app.ui.note(&format!(
-        "{head} {} {}",
-        task.task_id,
-        app.ui
-            .err_paint(Style::Dim, &format!("· {}", facts.join(" · ")))
-    ));
+    app.ui.note(&format!("{head} {} {}", task.task_id, app.ui.err_paint(Style::Dim, &format!("· {}", facts.join(" · ")))));
 }

@@ -56,7 +56,7 @@ pub(crate) fn number_of(text: &str) -> u64 {
 impl Quoter for Prices {
     fn quote(&self, task: &Task, effect: &EffectId, last: bool) -> Quote {
         let number = number_of(&format!("{} {effect} {last}", task.id));
-        let priced = self.unpriced == 0 || number_of(task.id.as_str()) % self.unpriced != 0 || number % 3 == 0;
+        let priced = self.unpriced == 0 || !number_of(task.id.as_str()).is_multiple_of(self.unpriced) || number.is_multiple_of(3);
         Quote {
             model: format!("m{}", number % 2),
             request: format!("{number:016x}"),

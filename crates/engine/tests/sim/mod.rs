@@ -70,11 +70,11 @@ impl World {
                 self.nodes[n].power_on(&self.store);
             }
         }
-        if !rough || self.dice.one_in(12) {
-            if let Some(number) = self.acked.iter().position(Option::is_none) {
-                self.submit(number)?;
-                return Ok(true);
-            }
+        if (!rough || self.dice.one_in(12))
+            && let Some(number) = self.acked.iter().position(Option::is_none)
+        {
+            self.submit(number)?;
+            return Ok(true);
         }
         let mut moves = self.moves();
         if moves.is_empty() {

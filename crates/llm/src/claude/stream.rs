@@ -350,7 +350,7 @@ mod tests {
     fn garbled_streams_end_in_an_answer_or_an_error_and_never_in_a_panic() {
         let who = Who { provider: "claude", host: "h".into(), key: None, key_name: "K".into() };
         let (mut good, mut bad) = (0, 0);
-        for stream in mutations(&EVENTS, 20_000) {
+        for stream in mutations(&EVENTS, 5_000) {
             let mut reply = Assembler::new(&who, &NoParts);
             let read = stream.iter().try_for_each(|event| reply.event(event));
             match read.and_then(|()| reply.finish(100, None)) {

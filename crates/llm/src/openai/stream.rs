@@ -367,7 +367,7 @@ mod tests {
             thinking_tokens: None,
         };
         let (mut good, mut bad) = (0, 0);
-        for stream in mutations(&CHUNKS, 20_000) {
+        for stream in mutations(&CHUNKS, 5_000) {
             let mut reply = Assembler::new(&who, &NoParts, &request, true);
             let read = stream.iter().try_for_each(|chunk| reply.event(chunk));
             match read.and_then(|()| reply.finish(100, None)) {

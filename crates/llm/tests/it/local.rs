@@ -30,7 +30,7 @@ async fn it_is_found_when_needed() {
     let (one, two) = (Server::stream(&stream).await, Server::stream(&stream).await);
     let down = CallError {
         class: FailureClass::Unreachable,
-        message: "local: the model is not installed; run `maos local install`".into(),
+        message: "local: the model is not installed; run `maos model pull`".into(),
         retry_after_ms: None,
         status: None,
         possibly_billed: false,

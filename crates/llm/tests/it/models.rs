@@ -53,6 +53,12 @@ fn fallbacks_only_where_configured() {
     assert_eq!((to.provider, &*to.name), (Provider::OpenAi, "gpt-4.1"));
     assert!(models.fallback(&from, FailureClass::Auth).is_none());
     assert!(models.fallback(&to, FailureClass::Overloaded).is_none());
+
+    let mut options = both();
+    options.fallbacks.push(Fallback { from: "".into(), to: "openai/gpt-4.1".into(), on: vec![FailureClass::ModelGone] });
+    let models = connect(options).expect("usable options");
+    let to = models.fallback(&models.model_for("coder"), FailureClass::ModelGone).expect("a refuge from any model");
+    assert!(models.fallback(&to, FailureClass::ModelGone).is_none(), "a model is no refuge from itself");
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn retired_models_in_the_configuration_are_found() {
     let found: Vec<_> = models.retired_in_use(NOW).into_iter().map(|r| (r.config_key, r.retired.replacement.unwrap())).collect();
     assert_eq!(
         found,
-        [("claude.model".to_owned(), "claude-sonnet-5-5".to_owned()), ("agents.coder.model".to_owned(), "claude-haiku-5-5".to_owned())]
+        [("claude.model".to_owned(), "claude-sonnet-5-5".to_owned()), ("model.coder".to_owned(), "claude-haiku-5-5".to_owned())]
     );
     options.model_aliases.insert("claude-3-sonnet-20240229".into(), "claude-sonnet-5-5".into());
     options.agent_models.clear();

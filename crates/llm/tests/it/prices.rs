@@ -120,3 +120,30 @@ models:
         assert!(error.to_string().contains(word), "{error}");
     }
 }
+
+#[test]
+fn the_example_of_the_manual_is_a_price_table() {
+    let manual = include_str!("../../../../docs/models.md");
+    let yaml = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(yaml.as_bytes()).expect("written");
+    let table = PriceTable::with_file(file.path()).expect("a table");
+    let price = table.price(Provider::OpenAi, "my-model-2026-02-03", at(NOW)).expect("a price");
+    assert_eq!(price.cost(&usage(200_001, 0, 0, 0, 0)), 480_002_400);
+}
+
+#[test]
+fn halves_of_a_nano_usd_are_rounded_up_once() {
+    let yaml = "
+models:
+  - model: 'openai/m'
+    effective_from: '2026-01-01'
+    source: test
+    per_mtok: {input: '0.0005', output: '0.0004', cache_read: '0', cache_write_5m: '0', cache_write_1h: '0'}
+";
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(yaml.as_bytes()).expect("written");
+    let price = PriceTable::with_file(file.path()).expect("a table").price(Provider::OpenAi, "m", at(NOW)).expect("a price");
+    let cost = |input, output| price.cost(&usage(input, output, 0, 0, 0));
+    assert_eq!((cost(1, 0), cost(2, 0), cost(3, 0), cost(0, 1), cost(1, 1)), (1, 1, 2, 0, 1));
+}

@@ -32,21 +32,11 @@ impl Picture {
         let text = |name: &str| event.data.get(name).and_then(Value::as_str);
         let at = event.time.as_millis();
         let doing = match event.event_type {
-            EventType::AgentActivity => {
-                text("activity").or_else(|| text("message")).map(clean_line)
-            }
-            EventType::AgentToolStarted => Some(format!(
-                "uses {}",
-                text("tool").or_else(|| text("name")).unwrap_or("a tool")
-            )),
+            EventType::AgentActivity => text("activity").or_else(|| text("message")).map(clean_line),
+            EventType::AgentToolStarted => Some(format!("uses {}", text("tool").or_else(|| text("name")).unwrap_or("a tool"))),
             EventType::AgentOutputDelta => {
-                let old = self.activity.get(&agent).map_or("", |(old, _)| {
-                    old.strip_prefix("writes: ").unwrap_or_default()
-                });
-                let joined = format!(
-                    "{old}{}",
-                    text("text").unwrap_or_default().replace(['\n', '\r'], " ")
-                );
+                let old = self.activity.get(&agent).map_or("", |(old, _)| old.strip_prefix("writes: ").unwrap_or_default());
+                let joined = format!("{old}{}", text("text").unwrap_or_default().replace(['\n', '\r'], " "));
                 Some(format!("writes: {}", tail(&joined, TAIL_BYTES_MAX)))
             }
             _ => return,
@@ -76,35 +66,17 @@ impl Picture {
             lines.push(format!("  {}", ui.err_paint(Style::Warn, connection)));
         }
         if let Some(error) = &task.error {
-            lines.push(format!(
-                "  {}",
-                ui.err_paint(Style::Warn, &clean_line(&error.detail))
-            ));
+            lines.push(format!("  {}", ui.err_paint(Style::Warn, &clean_line(&error.detail))));
         }
         let steps = plan.map_or(&[][..], |plan| &plan.steps);
         if !steps.is_empty() {
             lines.push(format!("  {}", counts(ui, steps)));
         } else if let Some(message) = &task.progress.message {
-            lines.push(format!(
-                "  {}",
-                ui.err_paint(Style::Active, &clean_line(message))
-            ));
+            lines.push(format!("  {}", ui.err_paint(Style::Active, &clean_line(message))));
         }
-        for step in steps
-            .iter()
-            .filter(|step| step.state == StepState::Failed)
-            .take(FAILURES_SHOWN_MAX)
-        {
-            let why = step
-                .error
-                .as_ref()
-                .map(|error| clean_line(&error.detail))
-                .unwrap_or_default();
-            lines.push(format!(
-                "  {} {} {why}",
-                ui.err_paint(Style::Bad, step_mark(ui, step.state).1),
-                clean_line(&step.title)
-            ));
+        for step in steps.iter().filter(|step| step.state == StepState::Failed).take(FAILURES_SHOWN_MAX) {
+            let why = step.error.as_ref().map(|error| clean_line(&error.detail)).unwrap_or_default();
+            lines.push(format!("  {} {} {why}", ui.err_paint(Style::Bad, step_mark(ui, step.state).1), clean_line(&step.title)));
         }
         for step in steps.iter().filter(|step| step.state == StepState::Running) {
             lines.push(self.running(ui, task, step));
@@ -116,16 +88,8 @@ impl Picture {
         let now = jiff::Timestamp::now().as_millisecond();
         let since = |at: i64| elapsed(u64::try_from(now - at).unwrap_or(0));
         let agent = step.agent_id.as_deref().unwrap_or("-");
-        let told = task
-            .agents
-            .iter()
-            .find(|a| Some(a.agent_id.as_str()) == step.agent_id.as_deref());
-        let from_task = told.and_then(|a| {
-            Some((
-                clean_line(a.activity.as_deref()?),
-                a.last_activity_at?.as_millis(),
-            ))
-        });
+        let told = task.agents.iter().find(|a| Some(a.agent_id.as_str()) == step.agent_id.as_deref());
+        let from_task = told.and_then(|a| Some((clean_line(a.activity.as_deref()?), a.last_activity_at?.as_millis())));
         let (doing, at) = match (self.activity.get(agent), from_task) {
             (Some((doing, at)), Some(task)) if *at >= task.1 => (doing.clone(), Some(*at)),
             (_, Some((doing, at))) => (doing, Some(at)),
@@ -133,13 +97,8 @@ impl Picture {
             (None, None) => (String::new(), None),
         };
         let (style, glyph) = step_mark(ui, step.state);
-        let running = step
-            .started_at
-            .map(|at| since(at.as_millis()))
-            .unwrap_or_default();
-        let age = at
-            .map(|at| format!(" · {} ago", since(at)))
-            .unwrap_or_default();
+        let running = step.started_at.map(|at| since(at.as_millis())).unwrap_or_default();
+        let age = at.map(|at| format!(" · {} ago", since(at))).unwrap_or_default();
         let head = format!(
             "  {} {}  {}",
             ui.err_paint(style, glyph),
@@ -150,14 +109,8 @@ impl Picture {
             Some(text) => format!("writes: …{}", tail(text, TAIL_CELLS)),
             None => doing,
         };
-        let room = ui.width.saturating_sub(
-            width(&anstream::adapter::strip_str(&head).to_string()) + width(&age) + 4,
-        );
-        format!(
-            "{head}  {}{}",
-            cut(&doing, room, '…'),
-            ui.err_paint(Style::Dim, &age)
-        )
+        let room = ui.width.saturating_sub(width(&anstream::adapter::strip_str(&head).to_string()) + width(&age) + 4);
+        format!("{head}  {}{}", cut(&doing, room, '…'), ui.err_paint(Style::Dim, &age))
     }
 }
 
@@ -173,26 +126,13 @@ fn tail(text: &str, bytes: usize) -> String {
 
 /// "3 done, 2 running, 4 waiting" with a bar.
 fn counts(ui: &Ui, steps: &[Step]) -> String {
-    let count = |states: &[StepState]| {
-        steps
-            .iter()
-            .filter(|step| states.contains(&step.state))
-            .count()
-    };
+    let count = |states: &[StepState]| steps.iter().filter(|step| states.contains(&step.state)).count();
     let all = [
         (StepState::Completed, count(&[StepState::Completed]), "done"),
         (StepState::Running, count(&[StepState::Running]), "running"),
-        (
-            StepState::Pending,
-            count(&[StepState::Pending, StepState::Ready]),
-            "waiting",
-        ),
+        (StepState::Pending, count(&[StepState::Pending, StepState::Ready]), "waiting"),
         (StepState::Failed, count(&[StepState::Failed]), "failed"),
-        (
-            StepState::Skipped,
-            count(&[StepState::Skipped, StepState::Cancelled]),
-            "left out",
-        ),
+        (StepState::Skipped, count(&[StepState::Skipped, StepState::Cancelled]), "left out"),
     ];
     let parts: Vec<String> = all
         .iter()
@@ -204,11 +144,7 @@ fn counts(ui: &Ui, steps: &[Step]) -> String {
         .collect();
     let cells = 20;
     let full = all[0].1 * cells / steps.len().max(1);
-    let bar = format!(
-        "{}{}",
-        ui.glyph("━", "#").repeat(full),
-        ui.glyph("╌", "-").repeat(cells - full)
-    );
+    let bar = format!("{}{}", ui.glyph("━", "#").repeat(full), ui.glyph("╌", "-").repeat(cells - full));
     format!("{} {}", ui.err_paint(Style::Good, &bar), parts.join("  "))
 }
 
@@ -222,12 +158,8 @@ pub(super) fn event_line(event: &Event, plan: Option<&Plan>) -> Option<String> {
         (_, _, Some(id)) => format!("step {id}"),
         _ => "step".to_owned(),
     };
-    let title = at
-        .and_then(|at| Some(plan?.steps.get(at)?.title.clone()))
-        .or_else(|| text("title").map(str::to_owned));
-    let title = title
-        .map(|title| format!(" \"{}\"", cut(&clean_line(&title), 60, '…')))
-        .unwrap_or_default();
+    let title = at.and_then(|at| Some(plan?.steps.get(at)?.title.clone())).or_else(|| text("title").map(str::to_owned));
+    let title = title.map(|title| format!(" \"{}\"", cut(&clean_line(&title), 60, '…'))).unwrap_or_default();
     let agent = event
         .agent_id
         .as_deref()
@@ -258,12 +190,7 @@ pub(super) fn event_line(event: &Event, plan: Option<&Plan>) -> Option<String> {
         EventType::StepRetried => format!("{place}{agent} tries again{title}{why}"),
         _ => return None,
     };
-    let time = event
-        .time
-        .timestamp()
-        .to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%H:%M:%S")
-        .to_string();
+    let time = event.time.timestamp().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string();
     Some(format!("{time} {news}"))
 }
 
@@ -273,43 +200,31 @@ mod tests {
     use serde_json::json;
 
     fn event(event_type: EventType, agent: Option<&str>, data: Value) -> Event {
-        Event {
-            seq: 1,
-            event_type,
-            time: maos_api::Time::from_millis(0),
-            task_id: None,
-            agent_id: agent.map(str::to_owned),
-            data,
-        }
+        Event { seq: 1, event_type, time: maos_api::Time::from_millis(0), task_id: None, agent_id: agent.map(str::to_owned), data }
     }
 
     #[test]
     fn one_line_per_change() {
-        let line = event_line(&event(EventType::StepFailed, Some("agent_analyst_002"), json!({"step_id": "s3", "title": "Compare\npricing", "error": {"detail": "refused"}})), None).unwrap();
-        assert!(
-            line.ends_with(" step s3 analyst_002 failed \"Compare pricing\": refused"),
-            "{line}"
-        );
-        assert_eq!(
-            event_line(&event(EventType::AgentOutputDelta, None, json!({})), None),
-            None
-        );
+        let line = event_line(
+            &event(
+                EventType::StepFailed,
+                Some("agent_analyst_002"),
+                json!({"step_id": "s3", "title": "Compare\npricing", "error": {"detail": "refused"}}),
+            ),
+            None,
+        )
+        .unwrap();
+        assert!(line.ends_with(" step s3 analyst_002 failed \"Compare pricing\": refused"), "{line}");
+        assert_eq!(event_line(&event(EventType::AgentOutputDelta, None, json!({})), None), None);
     }
 
     #[test]
     fn what_an_agent_writes_is_kept_short_and_harmless() {
         let mut picture = Picture::default();
         for _ in 0..100 {
-            picture.take(&event(
-                EventType::AgentOutputDelta,
-                Some("a"),
-                json!({"text": "wörd\u{1b}[2J\n"}),
-            ));
+            picture.take(&event(EventType::AgentOutputDelta, Some("a"), json!({"text": "wörd\u{1b}[2J\n"})));
         }
         let (doing, _) = &picture.activity["a"];
-        assert!(
-            doing.len() <= TAIL_BYTES_MAX + 10 && !doing.contains('\u{1b}'),
-            "{doing}"
-        );
+        assert!(doing.len() <= TAIL_BYTES_MAX + 10 && !doing.contains('\u{1b}'), "{doing}");
     }
 }
