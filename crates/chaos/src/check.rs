@@ -247,7 +247,9 @@ fn seller(evidence: &Evidence, calls: &BTreeMap<(String, EffectId), Call>, verdi
         let Some(number) = call.number else { continue };
         journaled.insert(number);
         let Some(seen) = by_number.get(&number) else {
-            verdict.violations.push(format!("{id} {effect}: the journal holds the reply of call {number}, which the model server never saw"));
+            verdict
+                .violations
+                .push(format!("{id} {effect}: the journal holds the reply of call {number}, which the model server never saw"));
             continue;
         };
         if let (Some(step), Some(spoken)) = (effect.place.step(), &seen.step)
@@ -273,7 +275,9 @@ fn seller(evidence: &Evidence, calls: &BTreeMap<(String, EffectId), Call>, verdi
     for (request, sent) in requests {
         let asked = intents.get(request).copied().unwrap_or(0);
         if sent > asked {
-            verdict.violations.push(format!("the model server saw {sent} requests {}…, the journal asked for {asked}", &request[..8.min(request.len())]));
+            verdict
+                .violations
+                .push(format!("the model server saw {sent} requests {}…, the journal asked for {asked}", &request[..8.min(request.len())]));
         }
     }
 }

@@ -56,7 +56,8 @@ impl Plan {
                 // The first round dies at the first pass, later ones at drawn passes.
                 let pass = if round == 0 { 1 } else { draw(seed, 1, point.passes) };
                 let name = format!("{}={pass}", point.name);
-                let death = if point.recovery { Death::InRecovery(Duration::from_millis(draw(seed, 60, 250)), name) } else { Death::At(name) };
+                let death =
+                    if point.recovery { Death::InRecovery(Duration::from_millis(draw(seed, 60, 250)), name) } else { Death::At(name) };
                 jobs.push(Job { seed, death });
             }
         }
@@ -94,7 +95,8 @@ impl Plan {
 }
 
 fn in_dir(programs: &Programs, dir: &Path, job: &Job) -> std::io::Result<Outcome> {
-    let name: String = format!("{}-{:?}", job.seed, job.death).chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(80).collect();
+    let name: String =
+        format!("{}-{:?}", job.seed, job.death).chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(80).collect();
     let dir = dir.join(name);
     std::fs::create_dir_all(&dir)?;
     let outcome = run(programs, &dir, job.seed, &job.death)?;

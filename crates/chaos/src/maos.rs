@@ -60,7 +60,11 @@ impl Setup {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("MAOS_") || text.starts_with("ANTHROPIC_") || text.starts_with("OPENAI_") || text.to_ascii_uppercase().ends_with("_PROXY") {
+            if text.starts_with("MAOS_")
+                || text.starts_with("ANTHROPIC_")
+                || text.starts_with("OPENAI_")
+                || text.to_ascii_uppercase().ends_with("_PROXY")
+            {
                 command.env_remove(name);
             }
         }
@@ -124,7 +128,8 @@ impl Setup {
         let run: serde_json::Value = serde_json::from_slice(&std::fs::read(file)?)?;
         let url = run["api"].as_str().unwrap_or_default();
         let port = url.trim_end_matches('/').rsplit(':').next().and_then(|p| p.parse().ok());
-        port.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port))).ok_or_else(|| Error::other(format!("the run file names no port: {run}")))
+        port.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)))
+            .ok_or_else(|| Error::other(format!("the run file names no port: {run}")))
     }
 
     /// Where its journal is.
