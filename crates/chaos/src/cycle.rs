@@ -46,6 +46,8 @@ pub struct Programs {
 pub struct Outcome {
     /// The checker's word.
     pub verdict: Verdict,
+    /// What it judged.
+    pub evidence: Evidence,
     /// How often the server died.
     pub deaths: usize,
 }
@@ -78,7 +80,7 @@ pub fn run(programs: &Programs, dir: &Path, seed: u64, death: &Death) -> Result<
     if deaths == 0 && *death != Death::Never {
         verdict.violations.push(format!("{death:?}: the server never died: the point was not reached, or the work was over too early"));
     }
-    Ok(Outcome { verdict, deaths })
+    Ok(Outcome { verdict, evidence, deaths })
 }
 
 /// What the client knows.
