@@ -1,4 +1,5 @@
 //! The short form of the kill -9 loop on the real binary, and proofs that its checker can fail.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 mod checker;
 mod kills;
 
