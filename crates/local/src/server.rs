@@ -47,14 +47,7 @@ pub struct Options {
 impl Options {
     /// The defaults for an installation folder.
     pub fn new(home: impl Into<PathBuf>) -> Self {
-        Self {
-            home: home.into(),
-            model: None,
-            llama_server: None,
-            threads: None,
-            slots: None,
-            context_tokens: None,
-        }
+        Self { home: home.into(), model: None, llama_server: None, threads: None, slots: None, context_tokens: None }
     }
 
     /// The store of this installation.
@@ -69,8 +62,7 @@ impl Options {
 
     fn threads(&self) -> u32 {
         // All cores would be twice as slow as all but one as soon as anything else runs: the slowest thread sets the pace.
-        let cores = std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
         self.threads.unwrap_or(cores.saturating_sub(1)).max(1)
     }
 
@@ -131,13 +123,7 @@ struct Inner {
 impl Local {
     /// Nothing is started yet.
     pub fn new(options: Options) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                options,
-                phase: watch::Sender::new(Phase::Idle),
-                stop: watch::Sender::new(false),
-            }),
-        }
+        Self { inner: Arc::new(Inner { options, phase: watch::Sender::new(Phase::Idle), stop: watch::Sender::new(false) }) }
     }
 
     /// The options this was made with.
@@ -160,9 +146,7 @@ impl Local {
                 Phase::Ready(endpoint) => return Ok(endpoint),
                 Phase::GaveUp { error, .. } => return Err(error),
                 Phase::Stopped => return Err(LocalError::Stopped),
-                Phase::Idle | Phase::Starting => {
-                    phases.changed().await.expect("the sender lives in self")
-                }
+                Phase::Idle | Phase::Starting => phases.changed().await.expect("the sender lives in self"),
             }
         }
     }
@@ -186,9 +170,7 @@ impl Local {
             Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
         });
         let mut phases = self.inner.phase.subscribe();
-        let _stopped = phases
-            .wait_for(|phase| matches!(phase, Phase::Stopped))
-            .await;
+        let _stopped = phases.wait_for(|phase| matches!(phase, Phase::Stopped)).await;
     }
 
     fn start_if_needed(&self) {
@@ -204,11 +186,7 @@ impl Local {
             due
         });
         if start {
-            let (options, phase, stop) = (
-                self.inner.options.clone(),
-                self.inner.phase.clone(),
-                self.inner.stop.subscribe(),
-            );
+            let (options, phase, stop) = (self.inner.options.clone(), self.inner.phase.clone(), self.inner.stop.subscribe());
             tokio::spawn(supervise::run(options, phase, stop));
         }
     }
@@ -231,15 +209,10 @@ impl Deaths {
 
     /// Notes a death. The pause before the next start, or `None` to give up.
     fn next_pause(&mut self, now: Instant) -> Option<Duration> {
-        self.times
-            .retain(|at| now.duration_since(*at) < Self::WINDOW);
+        self.times.retain(|at| now.duration_since(*at) < Self::WINDOW);
         self.times.push(now);
         let count = self.times.len();
-        let max = if self.ever_ready {
-            Self::MAX
-        } else {
-            Self::MAX_NEVER_READY
-        };
+        let max = if self.ever_ready { Self::MAX } else { Self::MAX_NEVER_READY };
         (count < max).then(|| Duration::from_secs(1 << (count - 1)).min(Self::PAUSE_MAX))
     }
 }
@@ -250,34 +223,18 @@ mod tests {
 
     #[tokio::test]
     async fn pauses_grow_and_the_fifth_death_in_five_minutes_is_the_last() {
-        let mut deaths = Deaths {
-            ever_ready: true,
-            ..Deaths::default()
-        };
+        let mut deaths = Deaths { ever_ready: true, ..Deaths::default() };
         let start = Instant::now();
-        let pauses: Vec<_> = (0..5)
-            .map(|n| {
-                deaths
-                    .next_pause(start + Duration::from_secs(n))
-                    .map(|p| p.as_secs())
-            })
-            .collect();
+        let pauses: Vec<_> = (0..5).map(|n| deaths.next_pause(start + Duration::from_secs(n)).map(|p| p.as_secs())).collect();
         assert_eq!(pauses, [Some(1), Some(2), Some(4), Some(8), None]);
         let later = start + Deaths::WINDOW + Duration::from_secs(10);
-        assert_eq!(
-            deaths.next_pause(later),
-            Some(Duration::from_secs(1)),
-            "old deaths are forgotten"
-        );
+        assert_eq!(deaths.next_pause(later), Some(Duration::from_secs(1)), "old deaths are forgotten");
     }
 
     #[tokio::test]
     async fn a_child_that_never_answered_is_tried_twice() {
         let mut deaths = Deaths::default();
-        assert_eq!(
-            deaths.next_pause(Instant::now()),
-            Some(Duration::from_secs(1))
-        );
+        assert_eq!(deaths.next_pause(Instant::now()), Some(Duration::from_secs(1)));
         assert_eq!(deaths.next_pause(Instant::now()), None);
     }
 
@@ -294,12 +251,7 @@ mod tests {
         let local = Local::new(Options::new(dir.path()));
         for _ in 0..2 {
             let error = local.endpoint().await.unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .contains("maos model pull qwen2.5-coder-1.5b"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("maos model pull qwen2.5-coder-1.5b"), "{error}");
         }
         local.stop().await;
     }

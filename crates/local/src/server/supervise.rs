@@ -31,11 +31,7 @@ enum Ended {
 }
 
 /// Keeps the child running until told to stop.
-pub(super) async fn run(
-    options: Options,
-    phase: watch::Sender<Phase>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(options: Options, phase: watch::Sender<Phase>, mut stop: watch::Receiver<bool>) {
     let mut deaths = Deaths::default();
     let mut place = None;
     loop {
@@ -58,22 +54,10 @@ pub(super) async fn run(
     phase.send_replace(Phase::Stopped);
 }
 
-fn give_up(
-    phase: &watch::Sender<Phase>,
-    stop: &watch::Receiver<bool>,
-    error: LocalError,
-    after: Duration,
-) {
+fn give_up(phase: &watch::Sender<Phase>, stop: &watch::Receiver<bool>, error: LocalError, after: Duration) {
     tracing::error!(%error, "local model given up");
     // A stop that came at the same moment must not be forgotten: it waits for `Stopped`.
-    let next = if *stop.borrow() {
-        Phase::Stopped
-    } else {
-        Phase::GaveUp {
-            error,
-            again: Instant::now() + after,
-        }
-    };
+    let next = if *stop.borrow() { Phase::Stopped } else { Phase::GaveUp { error, again: Instant::now() + after } };
     phase.send_replace(next);
 }
 
@@ -164,12 +148,7 @@ async fn prepare(options: &Options) -> Result<(Installed, runner::Runner), Local
         let name = match wanted.or_else(|| store.best_present().map(|m| m.name)) {
             Some(name) => name,
             None => {
-                let best = store
-                    .catalog()
-                    .models()
-                    .first()
-                    .map(|m| m.name.clone())
-                    .unwrap_or_default();
+                let best = store.catalog().models().first().map(|m| m.name.clone()).unwrap_or_default();
                 return Err(LocalError::NotInstalled { name: best });
             }
         };
@@ -198,9 +177,7 @@ struct Place {
 impl Place {
     /// The place of before if its port is still free, else a new one.
     fn again(place: &mut Option<Self>) -> Result<&Self, LocalError> {
-        let kept = place
-            .take()
-            .filter(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, p.port)).is_ok());
+        let kept = place.take().filter(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, p.port)).is_ok());
         let now = match kept {
             Some(place) => place,
             None => Self::new()?,
@@ -214,9 +191,6 @@ impl Place {
             .map_err(|e| LocalError::io("open", "a port of 127.0.0.1".as_ref(), &e))?
             .port();
         let key: [u8; KEY_BYTES] = rand::rng().random();
-        Ok(Self {
-            port,
-            key: SecretString::from(crate::store::hex(&key)),
-        })
+        Ok(Self { port, key: SecretString::from(crate::store::hex(&key)) })
     }
 }
