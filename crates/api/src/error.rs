@@ -95,7 +95,9 @@ impl ClientError {
             Self::Timeout { .. } => "look at `maos logs`; if it hangs: maos restart --force".into(),
             Self::Tls { .. } => "use http:// for a local server, or give --server a URL whose certificate this machine trusts".into(),
             Self::Dns { .. } => "check the spelling of --server / MAOS_SERVER".into(),
-            Self::NotMaos { .. } => "start MAOS on another port: maos start --api-port 8001, then give --server http://127.0.0.1:8001".into(),
+            Self::NotMaos { .. } => {
+                "start MAOS on another port: maos start --api-port 8001, then give --server http://127.0.0.1:8001".into()
+            }
             Self::Broken { .. } => "maos status".into(),
             Self::Problem(p) => p.hint.clone(),
             Self::Incompatible { .. } => "install the same version on both sides: maos version; then maos restart".into(),
@@ -113,10 +115,7 @@ impl ClientError {
 
     /// Nothing was answered because the server cannot be reached (not because it refused).
     pub fn is_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused { .. } | Self::Timeout { .. } | Self::Dns { .. } | Self::Broken { .. }
-        )
+        matches!(self, Self::Refused { .. } | Self::Timeout { .. } | Self::Dns { .. } | Self::Broken { .. })
     }
 }
 
@@ -129,10 +128,7 @@ pub(crate) fn classify(e: &reqwest::Error, url: &str, timeout_ms: u64) -> Client
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             io_kind = Some(io.kind());
-            if let Some(r) = io
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
+            if let Some(r) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 tls = Some(r.to_string());
             }
         }
@@ -144,10 +140,7 @@ pub(crate) fn classify(e: &reqwest::Error, url: &str, timeout_ms: u64) -> Client
     }
     let cause = texts.last().cloned().unwrap_or_else(|| e.to_string());
     if e.is_timeout() {
-        ClientError::Timeout {
-            url,
-            after_ms: timeout_ms,
-        }
+        ClientError::Timeout { url, after_ms: timeout_ms }
     } else if let Some(cause) = tls {
         ClientError::Tls { url, cause }
     } else if io_kind == Some(std::io::ErrorKind::ConnectionRefused) {
@@ -155,10 +148,7 @@ pub(crate) fn classify(e: &reqwest::Error, url: &str, timeout_ms: u64) -> Client
     } else if texts.iter().any(|t| t.contains("dns error")) {
         ClientError::Dns { url }
     } else if texts.iter().any(|t| t.contains("invalid HTTP")) {
-        ClientError::NotMaos {
-            url,
-            what: "it does not speak HTTP".into(),
-        }
+        ClientError::NotMaos { url, what: "it does not speak HTTP".into() }
     } else {
         ClientError::Broken { url, cause }
     }

@@ -83,10 +83,7 @@ words! {
 impl EventType {
     /// A task's stream ends after this.
     pub const fn is_task_end(self) -> bool {
-        matches!(
-            self,
-            Self::TaskCompleted | Self::TaskFailed | Self::TaskCancelled | Self::TaskTimedOut
-        )
+        matches!(self, Self::TaskCompleted | Self::TaskFailed | Self::TaskCancelled | Self::TaskTimedOut)
     }
 
     /// Whether a filter such as `task.*`, `*` or `step.failed` names this type.

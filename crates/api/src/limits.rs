@@ -9,15 +9,17 @@ pub const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 /// Longest `context` or `constraints`.
 pub const CONTEXT_BYTES_MAX: usize = 256 * 1024;
 /// Most agents one task may ask for.
-pub const TASK_AGENTS_MAX: u32 = 1_000;
+pub const TASK_AGENTS_MAX: u32 = 10_000;
 /// Most tasks one task may wait for.
-pub const DEPENDENCIES_MAX: usize = 100;
+pub const DEPENDENCIES_MAX: usize = 256;
 /// Most labels on one task.
 pub const LABELS_MAX: usize = 64;
-/// Longest label key or value.
-pub const LABEL_BYTES_MAX: usize = 256;
-/// Longest timeout of a task: 30 days.
-pub const TIMEOUT_SECONDS_MAX: u64 = 30 * 24 * 3600;
+/// Longest key of a label.
+pub const LABEL_KEY_BYTES_MAX: usize = 128;
+/// Longest value of a label.
+pub const LABEL_VALUE_BYTES_MAX: usize = 512;
+/// Longest timeout of a task: one year.
+pub const TIMEOUT_SECONDS_MAX: u64 = 365 * 24 * 3600;
 /// Largest budget of one task, in whole US dollars.
 pub const COST_USD_MAX: i64 = 1_000_000;
 /// Items on a page when `limit` is not given.

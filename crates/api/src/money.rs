@@ -28,9 +28,7 @@ impl Money {
     }
     /// Whole dollars; saturates.
     pub const fn from_usd(usd: i64) -> Self {
-        Self {
-            nanos: usd.saturating_mul(NANOS_PER_USD),
-        }
+        Self { nanos: usd.saturating_mul(NANOS_PER_USD) }
     }
     /// Nano-dollars (1e-9 USD).
     pub const fn nanos(self) -> i64 {
@@ -41,9 +39,7 @@ impl Money {
 impl Add for Money {
     type Output = Self;
     fn add(self, o: Self) -> Self {
-        Self {
-            nanos: self.nanos.saturating_add(o.nanos),
-        }
+        Self { nanos: self.nanos.saturating_add(o.nanos) }
     }
 }
 
@@ -62,11 +58,7 @@ impl std::iter::Sum for Money {
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = (self.nanos.unsigned_abs() + 500) / 1000;
-        let sign = if self.nanos < 0 && micros > 0 {
-            "-"
-        } else {
-            ""
-        };
+        let sign = if self.nanos < 0 && micros > 0 { "-" } else { "" };
         write!(f, "{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
     }
 }
@@ -75,23 +67,15 @@ impl FromStr for Money {
     type Err = String;
     /// A plain decimal number of dollars with at most nine places; no sign, exponent or currency mark.
     fn from_str(s: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "'{s}' is not an amount of US dollars; write a plain decimal number such as 2.50"
-            )
-        };
+        let bad = || format!("'{s}' is not an amount of US dollars; write a plain decimal number such as 2.50");
         let (whole, frac) = s.split_once('.').unwrap_or((s, ""));
         let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(frac) || frac.len() > 9 || s.ends_with('.')
-        {
+        if whole.is_empty() || !digits(whole) || !digits(frac) || frac.len() > 9 || s.ends_with('.') {
             return Err(bad());
         }
         let usd: i64 = whole.parse().map_err(|_| bad())?;
         let nanos: i64 = format!("{frac:0<9}").parse().map_err(|_| bad())?;
-        usd.checked_mul(NANOS_PER_USD)
-            .and_then(|n| n.checked_add(nanos))
-            .map(Self::from_nanos)
-            .ok_or_else(bad)
+        usd.checked_mul(NANOS_PER_USD).and_then(|n| n.checked_add(nanos)).map(Self::from_nanos).ok_or_else(bad)
     }
 }
 
@@ -114,20 +98,12 @@ impl<'de> Deserialize<'de> for Money {
             Ok(Raw::Text(s)) => s,
             Ok(Raw::Number(n)) => n.to_string(),
             Err(_) => {
-                return Err(serde::de::Error::custom(
-                    "expected an amount of US dollars, as a decimal string (\"2.50\") or a number",
-                ));
+                return Err(serde::de::Error::custom("expected an amount of US dollars, as a decimal string (\"2.50\") or a number"));
             }
         };
-        let (negative, plain) = text
-            .strip_prefix('-')
-            .map_or((false, text.as_str()), |p| (true, p));
+        let (negative, plain) = text.strip_prefix('-').map_or((false, text.as_str()), |p| (true, p));
         let m: Self = plain.parse().map_err(serde::de::Error::custom)?;
-        Ok(if negative {
-            Self::from_nanos(-m.nanos)
-        } else {
-            m
-        })
+        Ok(if negative { Self::from_nanos(-m.nanos) } else { m })
     }
 }
 
@@ -136,9 +112,7 @@ impl PartialSchema for Money {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .pattern(Some(r"^-?[0-9]{1,10}(\.[0-9]{1,9})?$"))
-            .description(Some(
-                "US dollars as a decimal string; answers always have six places.",
-            ))
+            .description(Some("US dollars as a decimal string; answers always have six places."))
             .examples([serde_json::json!("0.083400")])
             .into()
     }
@@ -151,19 +125,9 @@ pub(crate) struct MoneyInput;
 impl PartialSchema for MoneyInput {
     fn schema() -> RefOr<Schema> {
         OneOfBuilder::new()
-            .item(
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .pattern(Some(r"^[0-9]{1,7}(\.[0-9]{1,9})?$")),
-            )
-            .item(
-                ObjectBuilder::new()
-                    .schema_type(Type::Number)
-                    .minimum(Some(0.0)),
-            )
-            .description(Some(
-                "US dollars, more than 0: a decimal string (\"2.50\") or a number.",
-            ))
+            .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^[0-9]{1,7}(\.[0-9]{1,9})?$")))
+            .item(ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0.0)))
+            .description(Some("US dollars, more than 0: a decimal string (\"2.50\") or a number."))
             .into()
     }
 }
@@ -185,24 +149,11 @@ mod tests {
         assert_eq!(Money::from_nanos(1_500).to_string(), "0.000002");
         assert_eq!(Money::from_nanos(-1).to_string(), "0.000000");
         for text in ["\"2.5\"", "2.5", "2.50"] {
-            assert_eq!(
-                serde_json::from_str::<Money>(text).unwrap(),
-                Money::from_nanos(2_500_000_000),
-                "{text}"
-            );
+            assert_eq!(serde_json::from_str::<Money>(text).unwrap(), Money::from_nanos(2_500_000_000), "{text}");
         }
-        for text in [
-            "\"\"",
-            "\"1e3\"",
-            "\"$1\"",
-            "\".5\"",
-            "\"1.\"",
-            "\"1.1234567890\"",
-            "true",
-            "null",
-            "\"99999999999999999999\"",
-            "1e300",
-        ] {
+        for text in
+            ["\"\"", "\"1e3\"", "\"$1\"", "\".5\"", "\"1.\"", "\"1.1234567890\"", "true", "null", "\"99999999999999999999\"", "1e300"]
+        {
             assert!(serde_json::from_str::<Money>(text).is_err(), "{text}");
         }
     }

@@ -24,13 +24,6 @@ pub struct List<T> {
 impl<T> List<T> {
     /// A list that fits on one page.
     pub fn whole(data: Vec<T>) -> Self {
-        Self {
-            object: "list".into(),
-            data,
-            has_more: false,
-            next_cursor: None,
-            prev_cursor: None,
-            total: None,
-        }
+        Self { object: "list".into(), data, has_more: false, next_cursor: None, prev_cursor: None, total: None }
     }
 }

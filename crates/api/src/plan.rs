@@ -19,8 +19,6 @@ words! {
         SingleAgent = "single_agent",
         /// The planner's plans were invalid; the task runs as one step.
         Fallback = "fallback",
-        /// The rest was planned again after a failure.
-        Replan = "replan",
     }
 }
 
@@ -35,7 +33,7 @@ pub struct Plan {
     pub source: Option<PlanSource>,
     /// Why the work was split this way, in the planner's words.
     pub rationale: Option<String>,
-    /// 1 for the first plan, one more for each replan; 0 while there is none.
+    /// 1 for the first plan; 0 while there is none.
     pub version: u32,
     /// The steps, in an order in which every step comes after what it depends on.
     pub steps: Vec<Step>,
@@ -68,7 +66,7 @@ pub struct Step {
     pub duration_ms: Option<u64>,
     /// What it cost so far.
     pub cost: Cost,
-    /// How many times it was tried.
+    /// Requests to a model, repeats included.
     pub attempts: u32,
     /// Why it failed.
     pub error: Option<TaskError>,

@@ -119,6 +119,9 @@ catalogue! {
     /// Too many requests.
     RateLimited = "rate-limited": 429 exit 1 retry true, "Too many requests",
         "Wait as long as `Retry-After` says.";
+    /// What is stored of a task is damaged; the other tasks are not concerned.
+    JournalDamaged = "journal-damaged": 500 exit 1 retry false, "Journal damaged",
+        "Restore the database from a backup; `maos health` names the tasks that are put aside.";
     /// A fault in MAOS.
     Internal = "internal": 500 exit 1 retry true, "Internal error",
         "Look for the request id in the log: `maos logs --level ERROR`.";
@@ -183,21 +186,11 @@ pub struct FieldError {
 impl FieldError {
     /// A fault in the body.
     pub fn field(pointer: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: Some(pointer.into()),
-            parameter: None,
-            code: code.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: Some(pointer.into()), parameter: None, code: code.into(), detail: detail.into() }
     }
     /// A fault in a query parameter or header.
     pub fn parameter(name: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: None,
-            parameter: Some(name.into()),
-            code: code.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: None, parameter: Some(name.into()), code: code.into(), detail: detail.into() }
     }
 }
 
@@ -222,20 +215,11 @@ impl Problem {
 
     /// `validation-failed` with the wrong fields; the detail names the first.
     pub fn validation(errors: Vec<FieldError>) -> Self {
-        let detail = errors.first().map_or_else(String::new, |e| {
-            match e.pointer.as_deref().or(e.parameter.as_deref()) {
-                Some(place) if !place.is_empty() => format!(
-                    "{}: {}",
-                    place.trim_start_matches('/').replace('/', "."),
-                    e.detail
-                ),
-                _ => e.detail.clone(),
-            }
+        let detail = errors.first().map_or_else(String::new, |e| match e.pointer.as_deref().or(e.parameter.as_deref()) {
+            Some(place) if !place.is_empty() => format!("{}: {}", place.trim_start_matches('/').replace('/', "."), e.detail),
+            _ => e.detail.clone(),
         });
-        Self {
-            errors,
-            ..Self::new(ProblemCode::ValidationFailed, detail)
-        }
+        Self { errors, ..Self::new(ProblemCode::ValidationFailed, detail) }
     }
 
     /// With one more wrong field.

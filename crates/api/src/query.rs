@@ -54,11 +54,7 @@ pub trait Query: Sized + Default {
 }
 
 fn unknown(name: &str, names: &[&str]) -> Problem {
-    let takes = if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    };
+    let takes = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let name = clip(name);
     let detail = format!("There is no parameter '{name}' here; it takes {takes}.");
     let error = FieldError::parameter(name, "unknown", "no such parameter");
@@ -83,42 +79,23 @@ impl Query for NoQuery {
     }
 }
 
-fn words<T>(
-    value: &str,
-    read: impl Fn(&str) -> Option<T>,
-    allowed: &[&str],
-) -> Result<Vec<T>, String> {
-    value
-        .split(',')
-        .map(|w| {
-            read(w).ok_or_else(|| format!("'{}' is not one of {}", clip(w), allowed.join(", ")))
-        })
-        .collect()
+fn words<T>(value: &str, read: impl Fn(&str) -> Option<T>, allowed: &[&str]) -> Result<Vec<T>, String> {
+    value.split(',').map(|w| read(w).ok_or_else(|| format!("'{}' is not one of {}", clip(w), allowed.join(", ")))).collect()
 }
 
 fn join<T: std::fmt::Display>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn text(value: &str) -> Result<String, String> {
-    if value.is_empty() {
-        Err("must not be empty".into())
-    } else {
-        Ok(value.to_owned())
-    }
+    if value.is_empty() { Err("must not be empty".into()) } else { Ok(value.to_owned()) }
 }
 
 fn number<T: std::str::FromStr>(value: &str, what: &str) -> Result<T, String> {
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("'{}' is not {what}", clip(value)));
     }
-    value
-        .parse()
-        .map_err(|_| format!("'{}' is too large", clip(value)))
+    value.parse().map_err(|_| format!("'{}' is too large", clip(value)))
 }
 
 fn limit(value: &str, max: u32) -> Result<Option<u32>, String> {
@@ -190,19 +167,8 @@ pub struct TaskQuery {
 }
 
 impl Query for TaskQuery {
-    const NAMES: &'static [&'static str] = &[
-        "status",
-        "type",
-        "priority",
-        "label.",
-        "created_after",
-        "created_before",
-        "q",
-        "sort",
-        "limit",
-        "cursor",
-        "include",
-    ];
+    const NAMES: &'static [&'static str] =
+        &["status", "type", "priority", "label.", "created_after", "created_before", "q", "sort", "limit", "cursor", "include"];
 
     fn to_pairs(&self) -> Pairs {
         let mut p = Pairs::new();
@@ -258,10 +224,7 @@ impl Query for TaskQuery {
                     "-priority" => TaskSort::PriorityDesc,
                     "priority" => TaskSort::PriorityAsc,
                     _ => {
-                        return Err(format!(
-                            "'{}' is not one of -created_at, created_at, -priority, priority",
-                            clip(value)
-                        ));
+                        return Err(format!("'{}' is not one of -created_at, created_at, -priority, priority", clip(value)));
                     }
                 }
             }
@@ -318,10 +281,7 @@ pub struct WaitQuery {
 impl Query for WaitQuery {
     const NAMES: &'static [&'static str] = &["wait"];
     fn to_pairs(&self) -> Pairs {
-        self.wait_ms
-            .map(|ms| ("wait".to_owned(), format!("{ms}ms")))
-            .into_iter()
-            .collect()
+        self.wait_ms.map(|ms| ("wait".to_owned(), format!("{ms}ms"))).into_iter().collect()
     }
     fn set(&mut self, _name: &str, value: &str) -> Result<(), String> {
         self.wait_ms = Some(parse_duration_ms(value)?.min(WAIT_SECONDS_MAX * 1000));
@@ -345,12 +305,8 @@ pub struct OutputQuery {
 impl Query for OutputQuery {
     const NAMES: &'static [&'static str] = &["agent", "stream", "offset", "tail"];
     fn to_pairs(&self) -> Pairs {
-        let numbers = [("offset", self.offset), ("tail", self.tail)]
-            .into_iter()
-            .filter_map(|(n, v)| Some((n.to_owned(), v?.to_string())));
-        let texts = [("agent", &self.agent), ("stream", &self.stream)]
-            .into_iter()
-            .filter_map(|(n, v)| Some((n.to_owned(), v.clone()?)));
+        let numbers = [("offset", self.offset), ("tail", self.tail)].into_iter().filter_map(|(n, v)| Some((n.to_owned(), v?.to_string())));
+        let texts = [("agent", &self.agent), ("stream", &self.stream)].into_iter().filter_map(|(n, v)| Some((n.to_owned(), v.clone()?)));
         texts.chain(numbers).collect()
     }
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -399,11 +355,7 @@ impl Query for EventQuery {
         match name {
             "types" => {
                 let known = |f: &str| crate::events::EventType::ALL.iter().any(|t| t.matches(f));
-                self.types = words(
-                    value,
-                    |w| known(w).then(|| w.to_owned()),
-                    crate::events::EventType::WORDS,
-                )?;
+                self.types = words(value, |w| known(w).then(|| w.to_owned()), crate::events::EventType::WORDS)?;
             }
             "task_id" => self.task_id = Some(text(value)?),
             "agent_id" => self.agent_id = Some(text(value)?),
@@ -435,27 +387,10 @@ pub struct LogQuery {
 }
 
 impl Query for LogQuery {
-    const NAMES: &'static [&'static str] = &[
-        "level",
-        "component",
-        "task_id",
-        "agent_id",
-        "q",
-        "since",
-        "tail",
-        "follow",
-    ];
+    const NAMES: &'static [&'static str] = &["level", "component", "task_id", "agent_id", "q", "since", "tail", "follow"];
     fn to_pairs(&self) -> Pairs {
-        let texts = [
-            ("component", &self.component),
-            ("task_id", &self.task_id),
-            ("agent_id", &self.agent_id),
-            ("q", &self.q),
-        ];
-        let mut p: Pairs = texts
-            .into_iter()
-            .filter_map(|(n, v)| Some((n.to_owned(), v.clone()?)))
-            .collect();
+        let texts = [("component", &self.component), ("task_id", &self.task_id), ("agent_id", &self.agent_id), ("q", &self.q)];
+        let mut p: Pairs = texts.into_iter().filter_map(|(n, v)| Some((n.to_owned(), v.clone()?))).collect();
         if let Some(l) = self.level {
             p.push(("level".into(), l.to_string()));
         }
@@ -472,11 +407,7 @@ impl Query for LogQuery {
     }
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "level" => {
-                self.level = words(value, LogLevel::from_wire, LogLevel::WORDS)?
-                    .into_iter()
-                    .min()
-            }
+            "level" => self.level = words(value, LogLevel::from_wire, LogLevel::WORDS)?.into_iter().min(),
             "component" => self.component = Some(text(value)?),
             "task_id" => self.task_id = Some(text(value)?),
             "agent_id" => self.agent_id = Some(text(value)?),
@@ -512,32 +443,11 @@ mod tests {
             cursor: Some("c".into()),
             include_total: true,
         });
-        round(AgentQuery {
-            status: vec![AgentStatus::Busy],
-            types: vec!["coder".into()],
-        });
-        round(WaitQuery {
-            wait_ms: Some(1500),
-        });
-        round(OutputQuery {
-            agent: Some("a".into()),
-            stream: Some("s/1".into()),
-            offset: Some(3),
-            tail: Some(9),
-        });
-        round(EventQuery {
-            types: vec!["task.*".into()],
-            task_id: Some("t".into()),
-            agent_id: Some("a".into()),
-            after: Some(9),
-        });
-        round(LogQuery {
-            level: Some(LogLevel::Error),
-            q: Some("q".into()),
-            tail: Some(5),
-            follow: true,
-            ..LogQuery::default()
-        });
+        round(AgentQuery { status: vec![AgentStatus::Busy], types: vec!["coder".into()] });
+        round(WaitQuery { wait_ms: Some(1500) });
+        round(OutputQuery { agent: Some("a".into()), stream: Some("s/1".into()), offset: Some(3), tail: Some(9) });
+        round(EventQuery { types: vec!["task.*".into()], task_id: Some("t".into()), agent_id: Some("a".into()), after: Some(9) });
+        round(LogQuery { level: Some(LogLevel::Error), q: Some("q".into()), tail: Some(5), follow: true, ..LogQuery::default() });
     }
 
     #[test]
@@ -558,23 +468,10 @@ mod tests {
             ("q", ""),
         ] {
             let p = fault(n, v);
-            assert_eq!(
-                (p.code, p.errors[0].parameter.as_deref()),
-                (ProblemCode::ValidationFailed, Some(n)),
-                "{n}={v}"
-            );
+            assert_eq!((p.code, p.errors[0].parameter.as_deref()), (ProblemCode::ValidationFailed, Some(n)), "{n}={v}");
         }
-        let twice = [
-            ("q".to_owned(), "a".to_owned()),
-            ("q".to_owned(), "b".to_owned()),
-        ];
-        assert_eq!(
-            TaskQuery::from_pairs(&twice).unwrap_err().code,
-            ProblemCode::ValidationFailed
-        );
-        assert_eq!(
-            NoQuery::from_pairs(&twice).unwrap_err().code,
-            ProblemCode::UnknownParameter
-        );
+        let twice = [("q".to_owned(), "a".to_owned()), ("q".to_owned(), "b".to_owned())];
+        assert_eq!(TaskQuery::from_pairs(&twice).unwrap_err().code, ProblemCode::ValidationFailed);
+        assert_eq!(NoQuery::from_pairs(&twice).unwrap_err().code, ProblemCode::UnknownParameter);
     }
 }

@@ -10,9 +10,7 @@ use crate::plan::Plan;
 use crate::problem::ProblemInfo;
 use crate::query::{AgentQuery, LogQuery, OutputQuery, Query, TaskQuery, WaitQuery};
 use crate::shared::{Message, Output, StateEntry};
-use crate::system::{
-    ConfigEntry, ConfigPut, ConfigView, Health, LogEntry, ModelInfo, Status, Version,
-};
+use crate::system::{ConfigEntry, ConfigPut, ConfigView, Health, LogEntry, ModelInfo, Status, Version};
 use crate::tasks::{Results, Task, TaskPatch, TaskSubmit};
 use crate::usage::UsageReport;
 use reqwest::Method;
@@ -22,11 +20,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`]; `validation-failed`, `dependency-…`, `provider-not-configured`, `budget-exceeded`, `storage-full`.
-    pub async fn submit_task(
-        &self,
-        task: &TaskSubmit,
-        key: Option<&str>,
-    ) -> Result<Task, ClientError> {
+    pub async fn submit_task(&self, task: &TaskSubmit, key: Option<&str>) -> Result<Task, ClientError> {
         self.post(&["api", "tasks"], Some(json(task)), key).await
     }
 
@@ -51,34 +45,17 @@ impl Client {
     /// # Errors
     /// As [`ClientError`]; `task-not-found`.
     pub async fn task_wait(&self, id: &str, wait_ms: u64) -> Result<Task, ClientError> {
-        self.send(Call {
-            pairs: WaitQuery {
-                wait_ms: Some(wait_ms),
-            }
-            .to_pairs(),
-            wait_ms,
-            ..Call::new(Method::GET, &["api", "tasks", id])
-        })
-        .await
+        self.send(Call { pairs: WaitQuery { wait_ms: Some(wait_ms) }.to_pairs(), wait_ms, ..Call::new(Method::GET, &["api", "tasks", id]) })
+            .await
     }
 
     /// `PATCH /api/tasks/{id}`; with `if_revision` only if the task still has that revision.
     ///
     /// # Errors
     /// As [`ClientError`]; `invalid-state`, `precondition-failed`.
-    pub async fn update_task(
-        &self,
-        id: &str,
-        patch: &TaskPatch,
-        if_revision: Option<u64>,
-    ) -> Result<Task, ClientError> {
+    pub async fn update_task(&self, id: &str, patch: &TaskPatch, if_revision: Option<u64>) -> Result<Task, ClientError> {
         let if_match = if_revision.map(|r| format!("\"r{r}\""));
-        self.send(Call {
-            body: Some(json(patch)),
-            if_match,
-            ..Call::new(Method::PATCH, &["api", "tasks", id])
-        })
-        .await
+        self.send(Call { body: Some(json(patch)), if_match, ..Call::new(Method::PATCH, &["api", "tasks", id]) }).await
     }
 
     /// `POST /api/tasks/{id}/cancel`.
@@ -119,12 +96,7 @@ impl Client {
     /// As [`ClientError`]; `task-not-found`.
     pub async fn results(&self, id: &str, wait_ms: Option<u64>) -> Result<Results, ClientError> {
         let path = ["api", "tasks", id, "results"];
-        self.send(Call {
-            pairs: WaitQuery { wait_ms }.to_pairs(),
-            wait_ms: wait_ms.unwrap_or(0),
-            ..Call::new(Method::GET, &path)
-        })
-        .await
+        self.send(Call { pairs: WaitQuery { wait_ms }.to_pairs(), wait_ms: wait_ms.unwrap_or(0), ..Call::new(Method::GET, &path) }).await
     }
 
     /// `GET /api/tasks/{id}/plan`.
@@ -140,8 +112,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`]; `task-not-found`.
     pub async fn analysis(&self, id: &str) -> Result<Analysis, ClientError> {
-        self.get(&["api", "tasks", id, "analysis"], Vec::new())
-            .await
+        self.get(&["api", "tasks", id, "analysis"], Vec::new()).await
     }
 
     /// `GET /api/tasks/{id}/usage`.
@@ -173,8 +144,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`]; `task-not-found`.
     pub async fn messages(&self, id: &str) -> Result<List<Message>, ClientError> {
-        self.get(&["api", "tasks", id, "messages"], Vec::new())
-            .await
+        self.get(&["api", "tasks", id, "messages"], Vec::new()).await
     }
 
     /// `GET /api/tasks/{id}/output`: the text written so far.
@@ -182,8 +152,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`]; `task-not-found`.
     pub async fn output(&self, id: &str, query: &OutputQuery) -> Result<Output, ClientError> {
-        self.get(&["api", "tasks", id, "output"], query.to_pairs())
-            .await
+        self.get(&["api", "tasks", id, "output"], query.to_pairs()).await
     }
 
     /// `GET /api/agents`.
@@ -250,10 +219,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`].
     pub async fn logs(&self, query: &LogQuery) -> Result<List<LogEntry>, ClientError> {
-        let query = LogQuery {
-            follow: false,
-            ..query.clone()
-        };
+        let query = LogQuery { follow: false, ..query.clone() };
         self.get(&["api", "logs"], query.to_pairs()).await
     }
 
@@ -277,19 +243,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`]; `config-key-not-found`, `validation-failed`, `forbidden` (keys not writable over HTTP), `precondition-failed`.
-    pub async fn set_config_key(
-        &self,
-        key: &str,
-        value: Value,
-        revision: &str,
-    ) -> Result<ConfigEntry, ClientError> {
+    pub async fn set_config_key(&self, key: &str, value: Value, revision: &str) -> Result<ConfigEntry, ClientError> {
         let if_match = Some(format!("\"{revision}\""));
         let path = ["api", "config", key];
-        let call = Call {
-            body: Some(json(&ConfigPut { value })),
-            if_match,
-            ..Call::new(Method::PUT, &path)
-        };
+        let call = Call { body: Some(json(&ConfigPut { value })), if_match, ..Call::new(Method::PUT, &path) };
         self.send(call).await
     }
 
@@ -314,13 +271,8 @@ impl Client {
     /// # Errors
     /// As [`ClientError`].
     pub async fn metrics(&self) -> Result<String, ClientError> {
-        let bytes = self
-            .send_bytes(&Call::new(Method::GET, &["metrics"]))
-            .await?;
-        String::from_utf8(bytes).map_err(|e| ClientError::Incompatible {
-            url: self.base_url().into(),
-            cause: e.to_string(),
-        })
+        let bytes = self.send_bytes(&Call::new(Method::GET, &["metrics"])).await?;
+        String::from_utf8(bytes).map_err(|e| ClientError::Incompatible { url: self.base_url().into(), cause: e.to_string() })
     }
 
     /// `GET /livez`: the process answers.
@@ -328,9 +280,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`].
     pub async fn live(&self) -> Result<(), ClientError> {
-        self.send_bytes(&Call::new(Method::GET, &["livez"]))
-            .await
-            .map(drop)
+        self.send_bytes(&Call::new(Method::GET, &["livez"])).await.map(drop)
     }
 
     /// `GET /readyz`: the server takes work.
@@ -338,8 +288,6 @@ impl Client {
     /// # Errors
     /// As [`ClientError`]; `not-ready`, `shutting-down`.
     pub async fn ready(&self) -> Result<(), ClientError> {
-        self.send_bytes(&Call::new(Method::GET, &["readyz"]))
-            .await
-            .map(drop)
+        self.send_bytes(&Call::new(Method::GET, &["readyz"])).await.map(drop)
     }
 }

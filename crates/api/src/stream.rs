@@ -59,15 +59,8 @@ struct Reader {
 
 impl Client {
     /// `GET /api/events`: everything (that the query names).
-    pub fn events(
-        &self,
-        query: &EventQuery,
-    ) -> impl Stream<Item = Result<StreamItem, ClientError>> + Send + 'static + use<> {
-        self.read(
-            vec!["api".into(), "events".into()],
-            query.to_pairs(),
-            query.after,
-        )
+    pub fn events(&self, query: &EventQuery) -> impl Stream<Item = Result<StreamItem, ClientError>> + Send + 'static + use<> {
+        self.read(vec!["api".into(), "events".into()], query.to_pairs(), query.after)
     }
 
     /// `GET /api/tasks/{id}/events`: one task, from `query.after` (or its start) to its end.
@@ -76,22 +69,12 @@ impl Client {
         id: &str,
         query: &EventQuery,
     ) -> impl Stream<Item = Result<StreamItem, ClientError>> + Send + 'static + use<> {
-        self.read(
-            vec!["api".into(), "tasks".into(), id.into(), "events".into()],
-            query.to_pairs(),
-            query.after,
-        )
+        self.read(vec!["api".into(), "tasks".into(), id.into(), "events".into()], query.to_pairs(), query.after)
     }
 
     /// `GET /api/logs?follow=true`: the last lines, then live ones.
-    pub fn follow_logs(
-        &self,
-        query: &LogQuery,
-    ) -> impl Stream<Item = Result<StreamItem, ClientError>> + Send + 'static + use<> {
-        let query = LogQuery {
-            follow: true,
-            ..query.clone()
-        };
+    pub fn follow_logs(&self, query: &LogQuery) -> impl Stream<Item = Result<StreamItem, ClientError>> + Send + 'static + use<> {
+        let query = LogQuery { follow: true, ..query.clone() };
         self.read(vec!["api".into(), "logs".into()], query.to_pairs(), None)
     }
 
@@ -102,17 +85,8 @@ impl Client {
         after: Option<u64>,
     ) -> impl Stream<Item = Result<StreamItem, ClientError>> + Send + 'static + use<> {
         let pairs = pairs.into_iter().filter(|(n, _)| n != "after").collect();
-        let reader = Reader {
-            client: self.clone(),
-            path,
-            pairs,
-            last_id: after,
-            attempt: 0,
-            phase: Phase::First,
-        };
-        stream::unfold(reader, |mut r| async move {
-            r.next().await.map(|item| (item, r))
-        })
+        let reader = Reader { client: self.clone(), path, pairs, last_id: after, attempt: 0, phase: Phase::First };
+        stream::unfold(reader, |mut r| async move { r.next().await.map(|item| (item, r)) })
     }
 }
 
@@ -148,11 +122,7 @@ impl Reader {
         }
     }
 
-    fn opened(
-        &mut self,
-        outcome: Result<Frames, ClientError>,
-        first: bool,
-    ) -> Result<StreamItem, ClientError> {
+    fn opened(&mut self, outcome: Result<Frames, ClientError>, first: bool) -> Result<StreamItem, ClientError> {
         match outcome {
             Ok(frames) => {
                 self.phase = Phase::Open(frames);
@@ -160,10 +130,7 @@ impl Reader {
             }
             Err(e) => {
                 let refused = e.problem().is_some_and(|p| p.status < 500)
-                    || matches!(
-                        e,
-                        ClientError::NotMaos { .. } | ClientError::Incompatible { .. }
-                    );
+                    || matches!(e, ClientError::NotMaos { .. } | ClientError::Incompatible { .. });
                 if first || refused {
                     self.phase = Phase::Done;
                     return Err(e);
@@ -178,42 +145,23 @@ impl Reader {
         let after_ms = rand::random_range(base_ms / 2..=base_ms);
         self.attempt += 1;
         self.phase = Phase::Pause { after_ms };
-        StreamItem::Reconnecting {
-            attempt: self.attempt,
-            after_ms,
-            cause,
-        }
+        StreamItem::Reconnecting { attempt: self.attempt, after_ms, cause }
     }
 
     async fn open(&mut self) -> Result<Frames, ClientError> {
         let (client, connect_ms) = (&self.client, self.client.options.request_timeout_ms);
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        let mut request = client
-            .http
-            .get(client.url(&path, &self.pairs))
-            .header("accept", "text/event-stream");
+        let mut request = client.http.get(client.url(&path, &self.pairs)).header("accept", "text/event-stream");
         if let Some(token) = &client.options.token {
             request = request.bearer_auth(token);
         }
         if let Some(id) = self.last_id {
             request = request.header("last-event-id", id.to_string());
         }
-        let timeout = || ClientError::Timeout {
-            url: client.base_url().into(),
-            after_ms: connect_ms,
-        };
-        let sent = tokio::time::timeout(Duration::from_millis(connect_ms), request.send())
-            .await
-            .map_err(|_| timeout())?;
-        let response = client
-            .check(
-                sent.map_err(|e| classify(&e, client.base_url(), connect_ms))?,
-                connect_ms,
-            )
-            .await?;
-        Ok(SseStream::from_bytes_stream(response.bytes_stream())
-            .map(|f| f.map_err(|e| e.to_string()))
-            .boxed())
+        let timeout = || ClientError::Timeout { url: client.base_url().into(), after_ms: connect_ms };
+        let sent = tokio::time::timeout(Duration::from_millis(connect_ms), request.send()).await.map_err(|_| timeout())?;
+        let response = client.check(sent.map_err(|e| classify(&e, client.base_url(), connect_ms))?, connect_ms).await?;
+        Ok(SseStream::from_bytes_stream(response.bytes_stream()).map(|f| f.map_err(|e| e.to_string())).boxed())
     }
 
     /// One frame; `None` when it says nothing to the reader.
@@ -245,12 +193,7 @@ impl Reader {
                         Some(Ok(StreamItem::Event(event)))
                     }
                     // A newer server may know more types of events; what we do not know we leave out.
-                    Err(_)
-                        if serde_json::from_str::<serde_json::Value>(data)
-                            .is_ok_and(|v| v.get("seq").is_some()) =>
-                    {
-                        None
-                    }
+                    Err(_) if serde_json::from_str::<serde_json::Value>(data).is_ok_and(|v| v.get("seq").is_some()) => None,
                     Err(e) => Some(Err(self.unreadable(&e))),
                 }
             }
@@ -259,9 +202,6 @@ impl Reader {
 
     fn unreadable(&mut self, e: &serde_json::Error) -> ClientError {
         self.phase = Phase::Done;
-        ClientError::Incompatible {
-            url: self.client.base_url().into(),
-            cause: format!("an event: {e}"),
-        }
+        ClientError::Incompatible { url: self.client.base_url().into(), cause: format!("an event: {e}") }
     }
 }

@@ -21,7 +21,7 @@ pub struct TaskSubmit {
     pub task_type: Option<TaskType>,
     /// Most agents that work on it at the same time; 1 skips planning. Default: `tasks.max_agents_per_task`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 1, maximum = 10000)]
     pub max_agents: Option<u32>,
     /// Every step is done by agents of this type (see `/api/agent-types`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,11 +30,7 @@ pub struct TaskSubmit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// Seconds (or a duration such as `"1h30m"`) of running time after which the task is TIMED_OUT.
-    #[serde(
-        default,
-        deserialize_with = "crate::time::seconds::deserialize",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "crate::time::seconds::deserialize", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::time::SecondsInput>, inline)]
     pub timeout: Option<u64>,
     /// Background that every agent sees.
@@ -47,7 +43,7 @@ pub struct TaskSubmit {
     pub constraints: Option<String>,
     /// Tasks whose results this one waits for and sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 100)]
+    #[schema(max_items = 256)]
     pub depends_on: Vec<String>,
     /// Free labels for finding tasks again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,28 +68,20 @@ pub struct TaskSubmit {
 pub struct TaskPatch {
     /// Most agents that work on it at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 1, maximum = 10000)]
     pub max_agents: Option<u32>,
     /// How urgent it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// Seconds of running time (or a duration text); null removes the limit.
-    #[serde(
-        default,
-        deserialize_with = "crate::time::seconds::patch",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "crate::time::seconds::patch", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::time::SecondsInput>, inline)]
     pub timeout: Option<Option<u64>>,
     /// Labels to set; null as a value removes that label; labels not named stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, Option<String>>>,
     /// Most the task may spend, in US dollars; null removes the limit.
-    #[serde(
-        default,
-        deserialize_with = "crate::money::patch",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "crate::money::patch", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::money::MoneyInput>, inline)]
     pub max_cost: Option<Option<Money>>,
 }
@@ -235,11 +223,7 @@ impl std::ops::AddAssign for Tokens {
 impl Tokens {
     /// All classes together.
     pub const fn total(self) -> u64 {
-        self.input_tokens
-            + self.output_tokens
-            + self.cache_read_tokens
-            + self.cache_write_5m_tokens
-            + self.cache_write_1h_tokens
+        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
     }
 }
 
@@ -259,12 +243,7 @@ pub struct Cost {
 impl Cost {
     /// An amount in US dollars; `None` for an unknown price.
     pub fn usd(amount: Option<Money>, estimated: bool, price_table: Option<String>) -> Self {
-        Self {
-            amount,
-            currency: "USD".into(),
-            estimated,
-            price_table,
-        }
+        Self { amount, currency: "USD".into(), estimated, price_table }
     }
 }
 
@@ -329,10 +308,7 @@ pub struct ResultText {
 impl ResultText {
     /// Markdown, as all models write it.
     pub fn markdown(text: impl Into<String>) -> Self {
-        Self {
-            format: "markdown".into(),
-            text: text.into(),
-        }
+        Self { format: "markdown".into(), text: text.into() }
     }
 }
 

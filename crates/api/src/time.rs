@@ -16,11 +16,7 @@ pub struct Time(jiff::Timestamp);
 impl Time {
     /// From milliseconds since 1970-01-01 UTC; out-of-range values are pinned to the ends of the calendar.
     pub fn from_millis(ms: i64) -> Self {
-        Self(jiff::Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        }))
+        Self(jiff::Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX }))
     }
     /// Milliseconds since 1970-01-01 UTC.
     pub fn as_millis(self) -> i64 {
@@ -47,9 +43,9 @@ impl fmt::Display for Time {
 impl FromStr for Time {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        s.parse::<jiff::Timestamp>().map(Self::from).map_err(|_| {
-            format!("'{s}' is not a time; write RFC 3339, for example 2026-11-22T10:31:07Z")
-        })
+        s.parse::<jiff::Timestamp>()
+            .map(Self::from)
+            .map_err(|_| format!("'{s}' is not a time; write RFC 3339, for example 2026-11-22T10:31:07Z"))
     }
 }
 
@@ -86,7 +82,7 @@ impl PartialSchema for SecondsInput {
         OneOfBuilder::new()
             .item(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(crate::limits::TIMEOUT_SECONDS_MAX as f64)))
             .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^([0-9]+(ms|s|m|h|d|w)? *)+$")))
-            .description(Some("Whole seconds, or a duration such as \"1h30m\" (units ms s m h d w); at most 30 days."))
+            .description(Some("Whole seconds, or a duration such as \"1h30m\" (units ms s m h d w); at most one year."))
             .into()
     }
 }
@@ -97,18 +93,13 @@ impl ToSchema for SecondsInput {}
 /// # Errors
 /// A sentence that names the value and shows a right one.
 pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
-    let bad =
-        || format!("'{text}' is not a duration; write seconds (90) or units ms s m h d w (1h30m)");
+    let bad = || format!("'{text}' is not a duration; write seconds (90) or units ms s m h d w (1h30m)");
     let s = text.trim();
     if s.is_empty() {
         return Err(bad());
     }
     if s.bytes().all(|b| b.is_ascii_digit()) {
-        return s
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(1000))
-            .ok_or_else(bad);
+        return s.parse::<u64>().ok().and_then(|n| n.checked_mul(1000)).ok_or_else(bad);
     }
     let (mut total, mut rest) = (0u64, s);
     while !rest.is_empty() {
@@ -126,10 +117,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
             _ => return Err(bad()),
         };
         rest = rest[letters..].trim_start();
-        total = n
-            .checked_mul(unit_ms)
-            .and_then(|p| total.checked_add(p))
-            .ok_or_else(bad)?;
+        total = n.checked_mul(unit_ms).and_then(|p| total.checked_add(p)).ok_or_else(bad)?;
     }
     Ok(total)
 }
@@ -151,11 +139,7 @@ pub mod seconds {
             Raw::Number(n) => Ok(n),
             Raw::Text(s) => {
                 let ms = parse_duration_ms(&s).map_err(E::custom)?;
-                if ms % 1000 == 0 {
-                    Ok(ms / 1000)
-                } else {
-                    Err(E::custom(format!("'{s}' is not a whole number of seconds")))
-                }
+                if ms % 1000 == 0 { Ok(ms / 1000) } else { Err(E::custom(format!("'{s}' is not a whole number of seconds"))) }
             }
         }
     }
@@ -165,9 +149,8 @@ pub mod seconds {
     /// # Errors
     /// Neither a non-negative integer nor a duration text.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-        let raw = Option::<Raw>::deserialize(d).map_err(|_| {
-            serde::de::Error::custom("expected whole seconds or a duration such as \"1h30m\"")
-        })?;
+        let raw = Option::<Raw>::deserialize(d)
+            .map_err(|_| serde::de::Error::custom("expected whole seconds or a duration such as \"1h30m\""))?;
         raw.map(convert).transpose()
     }
 
@@ -186,29 +169,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in [
-            ("90", 90_000),
-            ("1h30m", 5_400_000),
-            ("250ms", 250),
-            ("2d", 172_800_000),
-            ("1w", 604_800_000),
-            ("1m 5s", 65_000),
-            ("0", 0),
-        ] {
+        for (text, ms) in
+            [("90", 90_000), ("1h30m", 5_400_000), ("250ms", 250), ("2d", 172_800_000), ("1w", 604_800_000), ("1m 5s", 65_000), ("0", 0)]
+        {
             assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
         }
-        for text in [
-            "",
-            "x",
-            "1y",
-            "-5",
-            "1.5h",
-            "h",
-            "99999999999999999999",
-            "99999999999999999999w",
-            "5 5",
-            "é",
-        ] {
+        for text in ["", "x", "1y", "-5", "1.5h", "h", "99999999999999999999", "99999999999999999999w", "5 5", "é"] {
             assert!(parse_duration_ms(text).is_err(), "{text}");
         }
     }
@@ -217,10 +183,7 @@ mod tests {
     fn times_are_written_with_milliseconds() {
         let t: Time = "2026-11-22T12:31:07+02:00".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-22T10:31:07.000Z");
-        assert_eq!(
-            serde_json::from_str::<Time>("\"2026-11-22T10:31:07Z\"").unwrap(),
-            t
-        );
+        assert_eq!(serde_json::from_str::<Time>("\"2026-11-22T10:31:07Z\"").unwrap(), t);
         assert!("yesterday".parse::<Time>().is_err());
     }
 }

@@ -78,10 +78,7 @@ words! {
 impl TaskStatus {
     /// The task has ended; only `retry` changes it.
     pub const fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut)
     }
 }
 
@@ -213,22 +210,10 @@ mod tests {
 
     #[test]
     fn read_in_any_case_written_as_listed() {
-        assert_eq!(
-            "timed_out".parse::<TaskStatus>().unwrap().to_string(),
-            "TIMED_OUT"
-        );
-        assert_eq!(
-            "RESEARCH".parse::<TaskType>().unwrap().to_string(),
-            "research"
-        );
-        assert_eq!(
-            serde_json::to_string(&Priority::Critical).unwrap(),
-            "\"CRITICAL\""
-        );
-        assert_eq!(
-            "urgent".parse::<Priority>().unwrap_err().to_string(),
-            "'urgent' is not one of LOW, NORMAL, HIGH, CRITICAL"
-        );
+        assert_eq!("timed_out".parse::<TaskStatus>().unwrap().to_string(), "TIMED_OUT");
+        assert_eq!("RESEARCH".parse::<TaskType>().unwrap().to_string(), "research");
+        assert_eq!(serde_json::to_string(&Priority::Critical).unwrap(), "\"CRITICAL\"");
+        assert_eq!("urgent".parse::<Priority>().unwrap_err().to_string(), "'urgent' is not one of LOW, NORMAL, HIGH, CRITICAL");
         assert_eq!(TaskStatus::from_wire("queued"), None);
         for s in TaskStatus::ALL {
             assert_eq!(TaskStatus::from_wire(s.as_str()), Some(*s));

@@ -111,6 +111,11 @@ impl Runtime {
         })
     }
 
+    /// What was spent and is held today (UTC), over all tasks.
+    pub async fn spent_today(&self) -> StoreResult<Money> {
+        self.node.store.ledger(&crate::ledger::key(clock::now().day())).await.map(Money)
+    }
+
     /// Whether work can be done now.
     pub async fn readiness(&self) -> Readiness {
         let store = match self.node.store.failure() {

@@ -1,7 +1,7 @@
 //! Limits of a request's fields, beyond what their types say. The figures are in `maos_api::limits` and in the OpenAPI document.
 use maos_api::limits::{
-    CONTEXT_BYTES_MAX, COST_USD_MAX, DEPENDENCIES_MAX, DESCRIPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, TASK_AGENTS_MAX,
-    TIMEOUT_SECONDS_MAX,
+    CONTEXT_BYTES_MAX, COST_USD_MAX, DEPENDENCIES_MAX, DESCRIPTION_BYTES_MAX, LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX,
+    TASK_AGENTS_MAX, TIMEOUT_SECONDS_MAX,
 };
 use maos_api::{FieldError, Money, TaskPatch, TaskSubmit};
 
@@ -29,7 +29,7 @@ impl Faults {
 
     fn timeout(&mut self, seconds: Option<u64>) {
         if seconds.is_some_and(|s| !(1..=TIMEOUT_SECONDS_MAX).contains(&s)) {
-            self.add("/timeout", "out-of-range", format!("must be between 1 and {TIMEOUT_SECONDS_MAX} seconds (30 days)"));
+            self.add("/timeout", "out-of-range", format!("must be between 1 and {TIMEOUT_SECONDS_MAX} seconds (one year)"));
         }
     }
 
@@ -48,8 +48,8 @@ impl Faults {
             if key.is_empty() {
                 self.add("/labels", "invalid", "a label's key must not be empty");
             }
-            self.text(&pointer, key, LABEL_BYTES_MAX);
-            self.text(&pointer, value.map_or("", String::as_str), LABEL_BYTES_MAX);
+            self.text(&pointer, key, LABEL_KEY_BYTES_MAX);
+            self.text(&pointer, value.map_or("", String::as_str), LABEL_VALUE_BYTES_MAX);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The back-end of the routes over the real runtime: use cases in, wire types out. Holds no rules and no state of its own.
 mod convert;
 mod events;
+mod live;
 mod machine;
 mod problems;
 mod views;
@@ -11,7 +12,7 @@ use maos_api::query::{TaskQuery, TaskSort};
 use maos_api::tasks::{Task, TaskPatch, TaskSubmit};
 use maos_engine::input::Update;
 use maos_runtime::{Runtime, Submit};
-use maos_store::{Cursor, Filter, Idempotency, Page, SortBy};
+use maos_store::{Cursor, Filter, Idempotency, PAGE_ROWS_MAX, Page, SortBy};
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
@@ -20,6 +21,9 @@ use problems::problem;
 
 /// News that may wait for a slow listener before it has to read the feed again.
 const NEWS_MAX: usize = 4_096;
+
+/// Journal entries by which people change a task.
+const BY_PEOPLE: &[&str] = &["updated", "paused", "resumed", "retried", "cancelled"];
 
 /// The runtime behind the routes.
 #[derive(Clone)]
@@ -39,7 +43,7 @@ impl Wire {
     /// Begins to pass on the runtime's news. `dashboard` is the address in links, without a slash at the end.
     pub fn new(runtime: Runtime, dashboard: &str) -> Self {
         let (news, _) = broadcast::channel(NEWS_MAX);
-        tokio::spawn(pass_on(runtime.clone(), news.clone()));
+        tokio::spawn(live::pass_on(runtime.clone(), news.clone()));
         Self { runtime, news, dashboard: dashboard.into() }
     }
 
@@ -47,33 +51,27 @@ impl Wire {
         convert::task(&task.id, &task.summary(), &task.spec, &task.at_work(usize::MAX), &self.dashboard)
     }
 
+    /// Whether a person changed the task behind this revision. What agents did since is no reason to refuse a person's change: a running
+    /// task has a new revision many times a second.
+    async fn changed_by_people(&self, task: &maos_engine::task::Task, revision: u64) -> Reply<bool> {
+        if revision > task.seq {
+            return Ok(true);
+        }
+        let mut after = revision;
+        loop {
+            let rows = self.runtime.store().read(task.id.as_str(), after, PAGE_ROWS_MAX).await.map_err(|e| problem(e.into()))?;
+            if rows.iter().any(|row| BY_PEOPLE.contains(&row.kind.as_str())) {
+                return Ok(true);
+            }
+            match rows.last() {
+                Some(last) if rows.len() == PAGE_ROWS_MAX as usize => after = last.seq,
+                _ => return Ok(false),
+            }
+        }
+    }
+
     async fn view(&self, id: &str) -> Reply<Arc<maos_engine::task::Task>> {
         self.runtime.view(id).await.map_err(problem)
-    }
-}
-
-/// Hints and live text, as news; ends with the runtime.
-async fn pass_on(runtime: Runtime, news: broadcast::Sender<News>) {
-    let (mut hints, mut live) = (runtime.hints(), runtime.live());
-    loop {
-        let item = tokio::select! {
-            () = runtime.stopping() => return,
-            hint = hints.recv() => match hint {
-                // Missing some hints is as good as one hint: the feed is read from where the reader stands.
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => News::Hint,
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
-            piece = live.recv() => match piece {
-                Ok(piece) => match events::live(&piece) {
-                    Some(event) => News::Live(Box::new(event)),
-                    None => continue,
-                },
-                Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
-        };
-        // Nobody may listen: then nobody misses it.
-        let _ = news.send(item);
     }
 }
 
@@ -128,7 +126,9 @@ impl Tasks for Wire {
 
     async fn update(&self, id: &str, patch: TaskPatch, if_revision: Option<u64>) -> Reply<Task> {
         let task = self.view(id).await?;
-        if if_revision.is_some_and(|r| r != convert::revision(&task.summary())) {
+        if let Some(revision) = if_revision
+            && self.changed_by_people(&task, revision).await?
+        {
             return Err(problems::changed(&task));
         }
         let unset = |pointer: &str| problems::invalid(pointer, "cannot be removed; give a value");

@@ -111,19 +111,29 @@ pub(super) fn failure(error: &Failure, step_id: Option<String>) -> TaskError {
     TaskError { code: error.code.as_str().into(), detail: error.message.clone(), hint: None, retryable, step_id }
 }
 
+/// Why a task failed or is held, and the command that mends it. A hold by a person needs no reason.
 fn error(id: &TaskId, summary: &Summary) -> Option<TaskError> {
-    if let Some((reason, message)) = &summary.pause {
-        return Some(TaskError {
-            code: reason.as_str().into(),
-            detail: message.clone(),
-            hint: Some(format!("maos task resume {id}")),
-            retryable: true,
-            step_id: None,
-        });
+    let retry = Some(format!("maos task retry {id}"));
+    if let (engine::Status::TimedOut, None) = (summary.status, &summary.error) {
+        let limit = summary.spec.timeout_s.map_or_else(String::new, |s| format!(" ({s} s)"));
+        let detail = format!("its time was up{limit}");
+        return Some(TaskError { code: "timed-out".into(), detail, hint: retry, retryable: true, step_id: None });
     }
-    let mut error = failure(summary.error.as_ref()?, None);
-    error.hint = Some(format!("maos task retry {id}"));
-    Some(error)
+    if let Some(failed) = &summary.error {
+        return Some(TaskError { hint: retry, ..failure(failed, None) });
+    }
+    let (reason, message) = summary.pause.as_ref()?;
+    let resume = format!("maos task resume {id}");
+    let hint = match reason {
+        engine::PauseReason::User => return None,
+        engine::PauseReason::Budget => format!("maos task update {id} --max-cost AMOUNT, then {resume}"),
+        engine::PauseReason::DailyBudget => format!("maos config set budget.daily AMOUNT, then {resume}"),
+        engine::PauseReason::Billing => format!("settle the provider's bill, then {resume}"),
+        engine::PauseReason::Auth => format!("maos config set claude.api_key, then {resume}"),
+        engine::PauseReason::ModelGone => format!("maos config set claude.model MODEL, then {resume}"),
+        engine::PauseReason::PriceUnknown => format!("maos config set claude.model MODEL (one whose price is known), then {resume}"),
+    };
+    Some(TaskError { code: reason.as_str().into(), detail: message.clone(), hint: Some(hint), retryable: true, step_id: None })
 }
 
 fn progress(summary: &Summary) -> Progress {
@@ -146,7 +156,6 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
         last_activity_at: Some(time(a.since)),
         activity: Some(a.activity.clone()),
     };
-    let end = summary.finished_at.unwrap_or(summary.updated_at);
     Task {
         object: "task".into(),
         task_id: id.to_string(),
@@ -175,7 +184,7 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
         created_at: time(summary.created_at),
         started_at: summary.started_at.map(time),
         finished_at: summary.finished_at.map(time),
-        duration_ms: summary.started_at.map(|s| end.since_ms(s)),
+        duration_ms: summary.finished_at.zip(summary.started_at).map(|(end, start)| end.since_ms(start)),
         attempt: summary.attempt,
         revision: revision(summary),
         error: error(id, summary),

@@ -4,7 +4,6 @@ use maos_engine::event::{CallOutcome, Event as Entry, Failure};
 use maos_engine::ids::{AgentId, EffectId, Place};
 use maos_engine::status::Status;
 use maos_engine::task::Task;
-use maos_runtime::Live;
 use maos_store::EventRow;
 use serde_json::{Value, json};
 
@@ -146,24 +145,4 @@ fn failure(error: &Failure) -> Value {
 
 fn agent_at(task: Option<&Task>, place: &Place) -> Option<AgentId> {
     task?.runs.get(place)?.agent.clone()
-}
-
-/// A live piece of an agent's output; `None` for what is not shown (thinking).
-pub(super) fn live(piece: &Live) -> Option<Event> {
-    let (event_type, data) = match &piece.part {
-        maos_runtime::bus::Part::Text(text) => {
-            (EventType::AgentOutputDelta, json!({"stream": piece.effect, "offset": piece.offset, "text": text}))
-        }
-        maos_runtime::bus::Part::Reset => (EventType::AgentOutputReset, json!({"stream": piece.effect})),
-        maos_runtime::bus::Part::ToolStart { name } => (EventType::AgentActivity, json!({"activity": format!("asks for the tool {name}")})),
-        maos_runtime::bus::Part::Thinking(_) => return None,
-    };
-    Some(Event {
-        seq: 0,
-        event_type,
-        time: convert::time(maos_runtime::clock::now()),
-        task_id: Some(piece.task.to_string()),
-        agent_id: Some(piece.agent.to_string()),
-        data,
-    })
 }

@@ -5,13 +5,17 @@ use maos_api::agents::{Agent, AgentType};
 use maos_api::problem::ProblemCode;
 use maos_api::query::AgentQuery;
 use maos_api::system::{Health, HealthCheck, ModelInfo, Prices, ProviderInfo, Status};
-use maos_api::words::{AgentStatus, HealthStatus, ModelStatus};
+use maos_api::words::{AgentStatus, HealthStatus, ModelStatus, TaskStatus};
 use maos_runtime::{ModelView, RuntimeError};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::problems::problem;
 use super::{Wire, convert};
 use crate::backend::{Machine, Reply};
+
+/// Longest check of the providers, in seconds.
+const PROVIDER_CHECK_SECONDS: u64 = 10;
 
 impl Wire {
     /// An agent that is idle and has done nothing yet.
@@ -90,8 +94,14 @@ impl Wire {
     }
 
     async fn provider_checks(&self) -> Vec<HealthCheck> {
+        let limit = Duration::from_secs(PROVIDER_CHECK_SECONDS);
+        let Ok(answers) = tokio::time::timeout(limit, self.runtime.check_models()).await else {
+            let detail = format!("no answer in {PROVIDER_CHECK_SECONDS} s");
+            let fix = Some("maos logs --level WARNING".into());
+            return vec![HealthCheck { component: "provider".into(), status: HealthStatus::Fail, latency_ms: None, detail, fix }];
+        };
         let mut out = vec![];
-        for (provider, result) in self.runtime.check_models().await {
+        for (provider, result) in answers {
             out.push(match result {
                 Ok(checked) => HealthCheck {
                     component: provider,
@@ -163,9 +173,12 @@ impl Machine for Wire {
 
     async fn status(&self) -> Reply<Status> {
         let s = self.runtime.status().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        let spent = self.runtime.spent_today().await.map_err(|e| problem(RuntimeError::Store(e)))?;
         let model = self.runtime.models().into_iter().find(|m| m.agent_type == "coordinator");
         let ready = self.runtime.models_ready();
-        let mut agents: BTreeMap<String, u64> = BTreeMap::new();
+        let all = |words: &[&str]| words.iter().map(|w| ((*w).to_owned(), 0)).collect::<BTreeMap<String, u64>>();
+        let (mut tasks, mut agents) = (all(TaskStatus::WORDS), all(AgentStatus::WORDS));
+        tasks.extend(s.tasks);
         for a in self.runtime.agents() {
             *agents.entry(a.status.to_string()).or_default() += 1;
         }
@@ -177,10 +190,10 @@ impl Machine for Wire {
             started_at: convert::time(s.started),
             uptime_ms: maos_runtime::clock::now().since_ms(s.started),
             components: self.checks().await,
-            tasks: s.tasks,
+            tasks,
             agents,
             agents_max: u64::from(s.agents_max),
-            spent_today: s.daily.map(|(used, _)| convert::money(used)),
+            spent_today: Some(convert::money(spent)),
             budget_daily: s.daily.map(|(_, limit)| convert::money(limit)),
             provider: ProviderInfo {
                 name: model.as_ref().map(|m| m.provider.to_owned()),
@@ -196,20 +209,17 @@ impl Machine for Wire {
 
     async fn health(&self, component: Option<&str>) -> Reply<Option<Health>> {
         let mut checks = self.checks().await;
-        checks.extend(self.provider_checks().await);
+        // Asked only when wanted: it goes over the network.
+        if component.is_none_or(|name| checks.iter().all(|c| c.component != name)) {
+            checks.extend(self.provider_checks().await);
+        }
         if let Some(name) = component {
             checks.retain(|c| c.component == name);
             if checks.is_empty() {
                 return Ok(None);
             }
         }
-        let worst = if checks.iter().any(|c| c.status == HealthStatus::Fail) {
-            HealthStatus::Fail
-        } else if checks.iter().any(|c| c.status == HealthStatus::Degraded) {
-            HealthStatus::Degraded
-        } else {
-            HealthStatus::Ok
-        };
+        let worst = checks.iter().map(|c| c.status).max().unwrap_or(HealthStatus::Ok);
         Ok(Some(Health { object: "health".into(), status: worst, checks }))
     }
 

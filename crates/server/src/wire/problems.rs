@@ -9,6 +9,7 @@ pub(super) fn problem(error: RuntimeError) -> Box<Problem> {
     let text = error.to_string();
     Box::new(match error {
         RuntimeError::NoTask(_) => Problem::new(ProblemCode::TaskNotFound, format!("There is {text}.")),
+        RuntimeError::Invalid { field: "budget", why } => Problem::new(ProblemCode::BudgetExceeded, format!("{why}.")),
         RuntimeError::Invalid { field, why } => return invalid(&format!("/{field}"), &why),
         RuntimeError::State { task, .. } => Problem::new(ProblemCode::InvalidState, format!("{text}."))
             .with_hint(format!("Look at its state with `maos task show {task}`.")),
@@ -30,9 +31,12 @@ pub(super) fn problem(error: RuntimeError) -> Box<Problem> {
         RuntimeError::Store(StoreError::Full { .. }) => Problem::new(ProblemCode::StorageFull, "The disk is full: nothing was stored."),
         RuntimeError::Store(StoreError::Corrupt { .. } | StoreError::CorruptBlob { .. }) | RuntimeError::Unreadable { .. } => {
             tracing::error!(component = "database", "{text}");
-            Problem::new(ProblemCode::Internal, "The journal of this task is damaged; it is put aside (quarantined) and all others go on.")
-                .with_hint("See `maos health --component storage`; restore the database from a backup.")
+            Problem::new(
+                ProblemCode::JournalDamaged,
+                "The journal of this task is damaged; it is put aside (quarantined) and all others go on.",
+            )
         }
+        RuntimeError::Store(StoreError::TooLarge { .. }) => Problem::new(ProblemCode::PayloadTooLarge, format!("{text}.")),
         RuntimeError::Store(StoreError::Io { .. } | StoreError::Replaced { .. } | StoreError::Closed) => {
             Problem::new(ProblemCode::NotReady, "The database cannot be used now.")
         }

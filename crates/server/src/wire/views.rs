@@ -2,6 +2,7 @@
 use async_trait::async_trait;
 use maos_api::agents::Agent;
 use maos_api::analysis::{Analysis, CostDriver, PathStep, Suggestion, Waits};
+use maos_api::limits::OUTPUT_BYTES_MAX;
 use maos_api::plan::{Plan, PlanSource, Step};
 use maos_api::query::OutputQuery;
 use maos_api::shared::{Message, Output, OutputSection, StateEntry, StateVersion};
@@ -110,7 +111,9 @@ impl Views for Wire {
                     updated_at: convert::time(w.at),
                 })
                 .collect();
-            let last = history.last()?.clone();
+            let mut history = history;
+            let last = history.pop()?;
+            history.reverse();
             Some(StateEntry {
                 key: key.clone(),
                 value: last.value,
@@ -145,27 +148,30 @@ impl Views for Wire {
             if query.agent.as_ref().is_some_and(|a| Some(a) != agent_id.as_ref()) || query.stream.as_ref().is_some_and(|s| *s != stream) {
                 continue;
             }
-            let total = piece.text.len();
-            let from = query
-                .offset
-                .map_or(0, |o| usize::try_from(o).unwrap_or(usize::MAX))
-                .max(query.tail.map_or(0, |t| total.saturating_sub(usize::try_from(t).unwrap_or(usize::MAX))));
-            let mut from = from.min(total);
-            while !piece.text.is_char_boundary(from) {
-                from += 1;
-            }
-            sections.push(OutputSection {
-                stream,
-                agent_id,
-                step_id: piece.effect.place.step().map(ToString::to_string),
-                offset: from as u64,
-                total_bytes: total as u64,
-                text: piece.text[from..].to_owned(),
-                complete: piece.complete,
-            });
+            let (offset, total_bytes) = (0, piece.text.len() as u64);
+            let step_id = piece.effect.place.step().map(ToString::to_string);
+            let section = OutputSection { stream, agent_id, step_id, offset, total_bytes, text: piece.text, complete: piece.complete };
+            sections.push(cut(section, query));
         }
         Ok(Output { object: "output".into(), task_id: task.id.to_string(), sections })
     }
+}
+
+/// The part of a section that was asked for, at most [`OUTPUT_BYTES_MAX`], cut between characters.
+fn cut(mut section: OutputSection, query: &OutputQuery) -> OutputSection {
+    let total = section.text.len();
+    let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(total);
+    let mut from = query.offset.map_or(0, at).max(query.tail.map_or(0, |tail| total - at(tail)));
+    while !section.text.is_char_boundary(from) {
+        from += 1;
+    }
+    let mut to = total.min(from.saturating_add(at(OUTPUT_BYTES_MAX)));
+    while !section.text.is_char_boundary(to) {
+        to -= 1;
+    }
+    section.offset = from as u64;
+    section.text = section.text[from..to].to_owned();
+    section
 }
 
 fn paid(run: &Run) -> u64 {
@@ -363,5 +369,34 @@ fn usage(task: &Task) -> UsageReport {
         reserved: convert::money(task.account.reserved),
         possibly_billed: convert::money(task.account.possibly_billed),
         possibly_billed_calls: u64::from(task.account.possibly_billed_calls),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_cut_between_characters() {
+        let section = |text: &str| OutputSection {
+            stream: "plan/1".into(),
+            agent_id: None,
+            step_id: None,
+            offset: 0,
+            total_bytes: text.len() as u64,
+            text: text.into(),
+            complete: true,
+        };
+        let got = |offset, tail| {
+            let s = cut(section("aé€z"), &OutputQuery { offset, tail, ..OutputQuery::default() });
+            (s.offset, s.total_bytes, s.text)
+        };
+        assert_eq!(got(None, None), (0, 7, "aé€z".to_owned()));
+        assert_eq!(got(Some(2), None), (3, 7, "€z".to_owned()));
+        assert_eq!(got(Some(99), None), (7, 7, String::new()));
+        assert_eq!(got(None, Some(2)), (6, 7, "z".to_owned()));
+        assert_eq!(got(None, Some(0)), (7, 7, String::new()));
+        let long = cut(section(&"é".repeat(200_000)), &OutputQuery { offset: Some(1), ..OutputQuery::default() });
+        assert_eq!((long.offset, long.text.len() as u64), (2, OUTPUT_BYTES_MAX));
     }
 }
