@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::{LocalError, Store};
+use crate::{Catalog, LocalError, Store};
 
 mod child;
 mod health;
@@ -32,6 +32,8 @@ const SLOTS: u32 = 4;
 pub struct Options {
     /// The folder of this installation (`~/.maos`): `models/`, `llama/`, `logs/` and `run/` lie in it.
     pub home: PathBuf,
+    /// The models that may be served.
+    pub catalog: Catalog,
     /// Catalogue name of the model to serve; the best one present if `None`.
     pub model: Option<String>,
     /// Path of a `llama-server` to use; else the one on the PATH, else the Python wheel.
@@ -49,6 +51,7 @@ impl Options {
     pub fn new(home: impl Into<PathBuf>) -> Self {
         Self {
             home: home.into(),
+            catalog: Catalog::default(),
             model: None,
             llama_server: None,
             threads: None,
@@ -59,7 +62,7 @@ impl Options {
 
     /// The store of this installation.
     pub fn store(&self) -> Store {
-        Store::new(self.home.join("models"))
+        Store::with_catalog(self.home.join("models"), self.catalog.clone())
     }
 
     /// Where the server's output goes.
@@ -102,7 +105,7 @@ pub struct Endpoint {
 
 /// Where the child stands.
 #[derive(Debug, Clone)]
-enum Phase {
+pub enum State {
     /// Never needed so far.
     Idle,
     /// Coming up, or waiting before the next attempt.
@@ -110,7 +113,12 @@ enum Phase {
     /// Answering.
     Ready(Endpoint),
     /// Given up; a new attempt may be made from `again` on.
-    GaveUp { error: LocalError, again: Instant },
+    GaveUp {
+        /// Why.
+        error: LocalError,
+        /// From when on [`Local::endpoint`] tries again.
+        again: Instant,
+    },
     /// Ended for good.
     Stopped,
 }
@@ -124,7 +132,7 @@ pub struct Local {
 #[derive(Debug)]
 struct Inner {
     options: Options,
-    phase: watch::Sender<Phase>,
+    state: watch::Sender<State>,
     stop: watch::Sender<bool>,
 }
 
@@ -134,7 +142,7 @@ impl Local {
         Self {
             inner: Arc::new(Inner {
                 options,
-                phase: watch::Sender::new(Phase::Idle),
+                state: watch::Sender::new(State::Idle),
                 stop: watch::Sender::new(false),
             }),
         }
@@ -153,63 +161,60 @@ impl Local {
     /// [`LocalError::Server`]: it died too often; tried again by the first call some minutes later. [`LocalError::Stopped`].
     pub async fn endpoint(&self) -> Result<Endpoint, LocalError> {
         self.start_if_needed();
-        let mut phases = self.inner.phase.subscribe();
+        let mut states = self.inner.state.subscribe();
         loop {
-            let phase = phases.borrow_and_update().clone();
-            match phase {
-                Phase::Ready(endpoint) => return Ok(endpoint),
-                Phase::GaveUp { error, .. } => return Err(error),
-                Phase::Stopped => return Err(LocalError::Stopped),
-                Phase::Idle | Phase::Starting => {
-                    phases.changed().await.expect("the sender lives in self")
+            let state = states.borrow_and_update().clone();
+            match state {
+                State::Ready(endpoint) => return Ok(endpoint),
+                State::GaveUp { error, .. } => return Err(error),
+                State::Stopped => return Err(LocalError::Stopped),
+                State::Idle | State::Starting => {
+                    states.changed().await.expect("the sender lives in self")
                 }
             }
         }
     }
 
-    /// The endpoint if it answers now. Starts nothing.
-    pub fn running(&self) -> Option<Endpoint> {
-        match &*self.inner.phase.borrow() {
-            Phase::Ready(endpoint) => Some(endpoint.clone()),
-            Phase::Idle | Phase::Starting | Phase::GaveUp { .. } | Phase::Stopped => None,
-        }
+    /// Where the child stands, now and on every change. Starts nothing.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.inner.state.subscribe()
     }
 
     /// Ends the child and waits until it is gone. For good: later calls of [`Local::endpoint`] fail with [`LocalError::Stopped`].
     pub async fn stop(&self) {
         self.inner.stop.send_replace(true);
-        self.inner.phase.send_if_modified(|phase| match phase {
-            Phase::Idle | Phase::GaveUp { .. } => {
-                *phase = Phase::Stopped;
+        self.inner.state.send_if_modified(|state| match state {
+            State::Idle | State::GaveUp { .. } => {
+                *state = State::Stopped;
                 true
             }
-            Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
+            State::Starting | State::Ready(_) | State::Stopped => false,
         });
-        let mut phases = self.inner.phase.subscribe();
-        let _stopped = phases
-            .wait_for(|phase| matches!(phase, Phase::Stopped))
+        let mut states = self.inner.state.subscribe();
+        let _stopped = states
+            .wait_for(|state| matches!(state, State::Stopped))
             .await;
     }
 
     fn start_if_needed(&self) {
-        let start = self.inner.phase.send_if_modified(|phase| {
-            let due = match phase {
-                Phase::Idle => true,
-                Phase::GaveUp { again, .. } => Instant::now() >= *again,
-                Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
+        let start = self.inner.state.send_if_modified(|state| {
+            let due = match state {
+                State::Idle => true,
+                State::GaveUp { again, .. } => Instant::now() >= *again,
+                State::Starting | State::Ready(_) | State::Stopped => false,
             };
             if due {
-                *phase = Phase::Starting;
+                *state = State::Starting;
             }
             due
         });
         if start {
-            let (options, phase, stop) = (
+            let (options, state, stop) = (
                 self.inner.options.clone(),
-                self.inner.phase.clone(),
+                self.inner.state.clone(),
                 self.inner.stop.subscribe(),
             );
-            tokio::spawn(supervise::run(options, phase, stop));
+            tokio::spawn(supervise::run(options, state, stop));
         }
     }
 }
