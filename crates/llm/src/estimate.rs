@@ -50,11 +50,6 @@ fn json_bytes(value: &serde_json::Value) -> usize {
         Value::Number(_) => 6,
         Value::String(s) => s.len() + 2,
         Value::Array(items) => 2 + items.iter().map(|v| json_bytes(v) + 1).sum::<usize>(),
-        Value::Object(map) => {
-            2 + map
-                .iter()
-                .map(|(k, v)| k.len() + 4 + json_bytes(v))
-                .sum::<usize>()
-        }
+        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + 4 + json_bytes(v)).sum::<usize>(),
     }
 }

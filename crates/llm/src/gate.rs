@@ -136,12 +136,7 @@ impl Gate {
     }
 
     fn permit(self: &Arc<Self>, need: Need, probe: bool) -> Permit {
-        Permit {
-            gate: Arc::clone(self),
-            need,
-            probe,
-            settled: false,
-        }
+        Permit { gate: Arc::clone(self), need, probe, settled: false }
     }
 
     /// What can be seen now.
@@ -151,23 +146,13 @@ impl Gate {
         view
     }
 
-    /// Limits learned elsewhere (another node of the cluster); lowers only.
-    pub fn learn(&self, limits: &Limits) {
-        self.core().learn(Instant::now(), limits);
-        self.changed.notify_waiters();
-    }
-
     fn core(&self) -> MutexGuard<'_, Core> {
         // The core does arithmetic only; were it ever to panic, its state would still be usable.
-        self.core
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.core.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn settle(&self, need: Need, probe: bool, outcome: &Outcome<'_>) {
-        let dismiss =
-            self.core()
-                .settle(Instant::now(), need, probe, outcome, rand::rng().random());
+        let dismiss = self.core().settle(Instant::now(), need, probe, outcome, rand::rng().random());
         if self.waiting.load(Ordering::Acquire) > 0 {
             if dismiss {
                 self.dismissed.notify_waiters();
@@ -192,10 +177,7 @@ impl Permit {
     pub fn settle(mut self, result: &Result<Answer, CallError>) {
         self.settled = true;
         let outcome = match result {
-            Ok(answer) => Outcome::Answered {
-                usage: &answer.reply.usage,
-                limits: answer.limits.as_ref(),
-            },
+            Ok(answer) => Outcome::Answered { usage: &answer.reply.usage, limits: answer.limits.as_ref() },
             Err(error) => Outcome::Failed(error),
         };
         self.gate.settle(self.need, self.probe, &outcome);
@@ -228,16 +210,10 @@ impl Drop for Counted<'_> {
 
 /// Input tokens that count against a limit: what was read from a cache does not.
 pub(crate) fn counted_input(usage: &Usage) -> u64 {
-    usage
-        .input_tokens
-        .saturating_add(usage.cache_write_5m_tokens)
-        .saturating_add(usage.cache_write_1h_tokens)
+    usage.input_tokens.saturating_add(usage.cache_write_5m_tokens).saturating_add(usage.cache_write_1h_tokens)
 }
 
 /// Failures that say the provider is unwell.
 pub(crate) fn is_unwell(class: FailureClass) -> bool {
-    matches!(
-        class,
-        FailureClass::Overloaded | FailureClass::Unreachable | FailureClass::Stalled
-    )
+    matches!(class, FailureClass::Overloaded | FailureClass::Unreachable | FailureClass::Stalled)
 }

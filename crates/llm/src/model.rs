@@ -105,6 +105,10 @@ pub struct Description {
     pub models: Vec<String>,
     /// Where requests go, without key, user or password.
     pub base_url: Option<String>,
+    /// Where the key came from (`CLAUDE_API_KEY`); never the key.
+    pub key_name: Option<String>,
+    /// The proxy that requests go through by the environment, without user and password.
+    pub proxy: Option<String>,
     /// A line that every output of this provider must carry (`scripted: …`), if any.
     pub note: Option<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one gate per provider key and model, shared by all who call it. Must not know tasks or budgets.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -10,6 +10,7 @@ use std::{
 use maos_engine::message::{CallError, FailureClass, Request};
 
 use crate::{
+    build_providers::{self, Built},
     gate::{Gate, Need},
     model::{Answer, Model, PartSink},
     options::{Fallback, ModelRef, Options, Provider, RateOptions},
@@ -21,14 +22,15 @@ pub const CLAUDE_MODEL_DEFAULT: &str = "claude-sonnet-5-5";
 /// The model used where an OpenAI key is configured and no model is named.
 pub const OPENAI_MODEL_DEFAULT: &str = "gpt-4.1";
 /// Name of the "model" of the scripted provider.
-pub const SCRIPTED_MODEL_DEFAULT: &str = "scripted";
+pub const SCRIPTED_MODEL_DEFAULT: &str = "scripted-1";
 
 /// Why the configuration of models cannot be used; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Nothing is configured at all.
     #[error(
-        "no model provider is configured: set CLAUDE_API_KEY (or `maos config set claude.api_key`), or start with `--provider scripted`"
+        "no model provider is configured: set CLAUDE_API_KEY (or `maos config set claude.api_key`), or openai.base_url, or get a local \
+         model with `maos model pull`, or start with `--provider scripted`"
     )]
     NoProvider,
     /// A provider is named that is not configured.
@@ -50,9 +52,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key holds characters that no HTTP header may hold.
-    #[error(
-        "{name} holds characters that cannot be sent in an HTTP header; check it for line breaks and quotes"
-    )]
+    #[error("{name} holds characters that cannot be sent in an HTTP header; check it for line breaks and quotes")]
     BadKey {
         /// The name of the key, never its value.
         name: String,
@@ -103,30 +103,41 @@ impl Chosen {
 /// A configured model that is no longer served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetiredUse {
-    /// Where it is configured: `claude.model`, `agents.researcher.model`.
+    /// Where it is configured: `claude.model`, `model.researcher`.
     pub config_key: String,
     /// The model.
     pub retired: Retired,
 }
 
+/// Prices by provider and model, for one day.
+#[derive(Default)]
+struct Priced {
+    day: i64,
+    prices: BTreeMap<Provider, HashMap<String, Option<Price>>>,
+}
+
+/// Different names that are remembered; a name comes from a person, so the number is not ours.
+const NAMES_MAX: usize = 10_000;
+const DAY_MS: i64 = 86_400_000;
+
 /// All configured providers.
 pub struct Models {
-    providers: BTreeMap<Provider, (Arc<dyn Model>, String)>,
+    providers: BTreeMap<Provider, Built>,
     default: Provider,
     agent_models: BTreeMap<String, ModelRef>,
     aliases: BTreeMap<String, String>,
     fallbacks: Vec<Fallback>,
     rates: BTreeMap<String, RateOptions>,
     prices: Arc<PriceTable>,
-    gates: Mutex<BTreeMap<(Provider, String), Arc<Gate>>>,
+    /// Every model that was asked for so far, with its gate.
+    chosen: Mutex<BTreeMap<Provider, HashMap<String, Chosen>>>,
+    /// Prices looked up so far, by day.
+    priced: Mutex<Priced>,
 }
 
 impl fmt::Debug for Models {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Models")
-            .field("providers", &self.providers.keys())
-            .field("default", &self.default)
-            .finish_non_exhaustive()
+        f.debug_struct("Models").field("providers", &self.providers.keys()).field("default", &self.default).finish_non_exhaustive()
     }
 }
 
@@ -139,12 +150,8 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
         Some(path) => PriceTable::with_file(path)?,
         None => PriceTable::built_in(),
     });
-    let providers = crate::build_providers::providers(&options, &prices)?;
-    let first = providers
-        .keys()
-        .next()
-        .copied()
-        .ok_or(ConfigError::NoProvider)?;
+    let providers = build_providers::providers(&options, &prices)?;
+    let first = providers.keys().next().copied().ok_or(ConfigError::NoProvider)?;
     let models = Models {
         default: options.provider.unwrap_or(first),
         providers,
@@ -153,7 +160,8 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
         fallbacks: options.fallbacks,
         rates: options.rates,
         prices,
-        gates: Mutex::new(BTreeMap::new()),
+        chosen: Mutex::default(),
+        priced: Mutex::default(),
     };
     models.check_names()?;
     Ok(models)
@@ -162,15 +170,8 @@ pub fn connect(options: Options) -> Result<Models, ConfigError> {
 impl Models {
     fn check_names(&self) -> Result<(), ConfigError> {
         self.known(self.default, "the configured provider")?;
-        let agents = self
-            .agent_models
-            .iter()
-            .map(|(agent, m)| (format!("the model of agent type {agent}"), m));
-        let falls = self
-            .fallbacks
-            .iter()
-            .flat_map(|f| [&f.from, &f.to])
-            .map(|m| (format!("the fallback of {}", m.model), m));
+        let agents = self.agent_models.iter().map(|(agent, m)| (format!("the model of agent type {agent}"), m));
+        let falls = self.fallbacks.iter().flat_map(|f| [&f.from, &f.to]).map(|m| (format!("the fallback of {}", m.model), m));
         for (by, model) in agents.chain(falls) {
             if let Some(provider) = model.provider {
                 self.known(provider, &by)?;
@@ -179,18 +180,8 @@ impl Models {
         Ok(())
     }
 
-    fn known(
-        &self,
-        provider: Provider,
-        by: &str,
-    ) -> Result<&(Arc<dyn Model>, String), ConfigError> {
-        self.providers
-            .get(&provider)
-            .ok_or_else(|| ConfigError::NotConfigured {
-                provider,
-                by: by.to_owned(),
-                hint: hint(provider),
-            })
+    fn known(&self, provider: Provider, by: &str) -> Result<&Built, ConfigError> {
+        self.providers.get(&provider).ok_or_else(|| ConfigError::NotConfigured { provider, by: by.to_owned(), hint: hint(provider) })
     }
 
     /// The model for an agent type (`coordinator`, `researcher`, …): the configured one, else the default provider's.
@@ -198,8 +189,7 @@ impl Models {
         let named = self.agent_models.get(agent_type);
         let provider = named.and_then(|m| m.provider).unwrap_or(self.default);
         let model = named.map_or("", |m| m.model.as_str());
-        self.choose(provider, model)
-            .expect("check_names has seen every provider that is named")
+        self.choose(provider, model).expect("check_names has seen every provider that is named")
     }
 
     /// A model named by a person (`claude/claude-opus-4-5`, or without the provider).
@@ -212,48 +202,51 @@ impl Models {
 
     fn choose(&self, provider: Provider, model: &str) -> Result<Chosen, ConfigError> {
         let (client, default) = self.known(provider, "the request")?;
-        let model = if model.is_empty() {
-            default.as_str()
-        } else {
-            model
-        };
+        let model = if model.is_empty() { default.as_str() } else { model };
         let name = self.aliases.get(model).map_or(model, String::as_str);
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = match gates.get(&(provider, name.to_owned())) {
-            Some(gate) => Arc::clone(gate),
-            None => {
-                let rates = self
-                    .rates
-                    .get(name)
-                    .or_else(|| self.rates.get("*"))
-                    .copied()
-                    .unwrap_or_default();
-                let gate = Gate::new(format!("{provider}/{name}"), rates);
-                gates.insert((provider, name.to_owned()), Arc::clone(&gate));
-                gate
-            }
-        };
-        Ok(Chosen {
-            provider,
-            name: name.into(),
-            model: Arc::clone(client),
-            gate,
-        })
+        let mut all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(provider).or_default();
+        if let Some(chosen) = known.get(name) {
+            return Ok(chosen.clone());
+        }
+        if known.len() >= NAMES_MAX {
+            known.clear();
+        }
+        let rates = self.rates.get(name).or_else(|| self.rates.get("*")).copied().unwrap_or_default();
+        let gate = Gate::new(format!("{provider}/{name}"), rates);
+        let chosen = Chosen { provider, name: name.into(), model: Arc::clone(client), gate };
+        known.insert(name.to_owned(), chosen.clone());
+        Ok(chosen)
     }
 
     /// Where to go after such a failure, if the configuration says so.
     pub fn fallback(&self, from: &Chosen, class: FailureClass) -> Option<Chosen> {
-        let rule = self.fallbacks.iter().find(|f| {
-            f.on.contains(&class)
-                && f.from.provider.unwrap_or(self.default) == from.provider
-                && (f.from.model.is_empty() || f.from.model == *from.name)
-        })?;
-        self.named(&rule.to).ok()
+        let concerns = |rule: &ModelRef| match (rule.provider, rule.model.as_str()) {
+            (None, "") => true,
+            (provider, model) => provider.unwrap_or(self.default) == from.provider && (model.is_empty() || *model == *from.name),
+        };
+        let rule = self.fallbacks.iter().find(|f| f.on.contains(&class) && concerns(&f.from))?;
+        // A model is no refuge from itself.
+        self.named(&rule.to).ok().filter(|to| (to.provider, &to.name) != (from.provider, &from.name))
     }
 
     /// What a model costs at a time; `None` if nobody knows (never 0 for that reason).
     pub fn price(&self, provider: Provider, model: &str, at_unix_ms: i64) -> Option<Price> {
-        self.prices.price(provider, model, at_unix_ms)
+        let day = at_unix_ms.div_euclid(DAY_MS);
+        let mut priced = self.priced.lock().unwrap_or_else(PoisonError::into_inner);
+        if priced.day != day {
+            *priced = Priced { day, ..Priced::default() };
+        }
+        let known = priced.prices.entry(provider).or_default();
+        if let Some(price) = known.get(model) {
+            return price.clone();
+        }
+        if known.len() >= NAMES_MAX {
+            known.clear();
+        }
+        let price = self.prices.price(provider, model, at_unix_ms);
+        known.insert(model.to_owned(), price.clone());
+        price
     }
 
     /// The price table itself.
@@ -268,26 +261,15 @@ impl Models {
 
     /// Every configured model that is retired at a time (after aliases).
     pub fn retired_in_use(&self, at_unix_ms: i64) -> Vec<RetiredUse> {
-        let defaults = self
-            .providers
-            .keys()
-            .map(|p| (format!("{p}.model"), *p, ""));
-        let agents = self.agent_models.iter().map(|(agent, m)| {
-            (
-                format!("agents.{agent}.model"),
-                m.provider.unwrap_or(self.default),
-                m.model.as_str(),
-            )
-        });
+        let defaults = self.providers.keys().map(|p| (format!("{p}.model"), *p, ""));
+        let agents =
+            self.agent_models.iter().map(|(agent, m)| (format!("model.{agent}"), m.provider.unwrap_or(self.default), m.model.as_str()));
         defaults
             .chain(agents)
             .filter_map(|(config_key, provider, model)| {
                 let chosen = self.choose(provider, model).ok()?;
                 let retired = self.retired(provider, &chosen.name, at_unix_ms)?;
-                Some(RetiredUse {
-                    config_key,
-                    retired,
-                })
+                Some(RetiredUse { config_key, retired })
             })
             .collect()
     }
@@ -304,12 +286,8 @@ impl Models {
 
     /// All gates that exist so far.
     pub fn gates(&self) -> Vec<Arc<Gate>> {
-        self.gates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        let all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().flat_map(|models| models.values().map(|c| Arc::clone(&c.gate))).collect()
     }
 }
 
@@ -317,7 +295,7 @@ fn hint(provider: Provider) -> &'static str {
     match provider {
         Provider::Claude => "set CLAUDE_API_KEY or `maos config set claude.api_key`",
         Provider::OpenAi => "set OPENAI_API_KEY or `maos config set openai.base_url URL`",
-        Provider::Local => "install a local model with `maos local install`",
+        Provider::Local => "get a local model with `maos model pull`, or set local.base_url",
         Provider::Scripted => "start with `--provider scripted`",
     }
 }

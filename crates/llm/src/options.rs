@@ -46,9 +46,7 @@ impl FromStr for Provider {
             "openai" => Ok(Self::OpenAi),
             "local" => Ok(Self::Local),
             "scripted" => Ok(Self::Scripted),
-            other => Err(format!(
-                "unknown provider `{other}`: use claude, openai, local or scripted"
-            )),
+            other => Err(format!("unknown provider `{other}`: use claude, openai, local or scripted")),
         }
     }
 }
@@ -67,19 +65,10 @@ impl From<&str> for ModelRef {
     fn from(s: &str) -> Self {
         match s.split_once('/') {
             Some((head, rest)) => match head.parse() {
-                Ok(provider) => Self {
-                    provider: Some(provider),
-                    model: rest.to_owned(),
-                },
-                Err(_) => Self {
-                    provider: None,
-                    model: s.to_owned(),
-                },
+                Ok(provider) => Self { provider: Some(provider), model: rest.to_owned() },
+                Err(_) => Self { provider: None, model: s.to_owned() },
             },
-            None => Self {
-                provider: None,
-                model: s.to_owned(),
-            },
+            None => Self { provider: None, model: s.to_owned() },
         }
     }
 }
@@ -156,19 +145,16 @@ pub struct LocalOptions {
 
 impl fmt::Debug for LocalOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalOptions")
-            .field("model", &self.model)
-            .field("constrain", &self.constrain)
-            .finish_non_exhaustive()
+        f.debug_struct("LocalOptions").field("model", &self.model).field("constrain", &self.constrain).finish_non_exhaustive()
     }
 }
 
 /// Replies from a script.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedOptions {
-    /// The script (YAML); the built-in demonstration if absent.
+    /// The script (YAML); the built-in demonstration if absent (`maos_script::Script::demo`).
     pub path: Option<PathBuf>,
-    /// Name of the "model"; `scripted` if absent.
+    /// Name of the "model"; `scripted-1` if absent.
     pub model: Option<String>,
 }
 
@@ -189,13 +175,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect_ms: 10_000,
-            first_byte_ms: 120_000,
-            idle_ms: 60_000,
-            call_ms: 900_000,
-            reply_bytes_max: 16 << 20,
-        }
+        Self { connect_ms: 10_000, first_byte_ms: 120_000, idle_ms: 60_000, call_ms: 900_000, reply_bytes_max: 16 << 20 }
     }
 }
 
@@ -213,7 +193,7 @@ pub struct RateOptions {
 /// Where to go when a model fails in one of these ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// The model that failed.
+    /// The model that failed. No model: any of that provider; neither model nor provider: any at all.
     pub from: ModelRef,
     /// What to use instead.
     pub to: ModelRef,

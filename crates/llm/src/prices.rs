@@ -4,6 +4,8 @@
 //! price, which is never the same as a price of 0. Must not know budgets.
 mod table;
 
+use std::sync::Arc;
+
 use jiff::civil::Date;
 use maos_engine::message::Usage;
 
@@ -37,7 +39,7 @@ pub struct Price {
     /// Batch calls cost this many thousandths of the normal price.
     pub batch_milli: u32,
     /// Where the figures come from.
-    pub source: String,
+    pub source: Arc<str>,
     /// From when they hold.
     pub effective_from: Date,
 }
@@ -60,11 +62,7 @@ impl Price {
             Some(_) | None => self.rates,
         };
         let input = rates.input.max(rates.cache_write_5m).max(rates.cache_read);
-        Rates { input, ..rates }.cost(&Usage {
-            input_tokens,
-            output_tokens: max_output_tokens,
-            ..Usage::default()
-        })
+        Rates { input, ..rates }.cost(&Usage { input_tokens, output_tokens: max_output_tokens, ..Usage::default() })
     }
 }
 
@@ -122,10 +120,6 @@ pub struct Accepts {
 
 impl Default for Accepts {
     fn default() -> Self {
-        Self {
-            forced_tools: true,
-            sampling: true,
-            thinking: ThinkingForm::Budget,
-        }
+        Self { forced_tools: true, sampling: true, thinking: ThinkingForm::Budget }
     }
 }

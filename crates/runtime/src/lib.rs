@@ -1,1 +1,225 @@
-//! maos-runtime
+//! Where pure decisions meet the world: the use cases, the one worker loop, leases, the agent pool, the bus. [`Runtime::open`] wires
+//! store, models and tools together. It must not know axum, clap, JSON shapes of the API, SQL, or the wire form of any provider.
+mod agents;
+mod bodies;
+pub mod bus;
+pub mod clock;
+mod error;
+mod ledger;
+mod metrics;
+mod node;
+mod options;
+mod perform;
+mod prompt;
+mod status;
+mod tasks;
+pub mod tools;
+mod views;
+mod worker;
+
+pub use agents::{Definition, Definitions};
+pub use bus::{Hint, Live};
+pub use error::{Result, RuntimeError};
+pub use options::Options;
+pub use status::{AgentView, ModelView, NodeStatus, Readiness};
+pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
+
+use maos_engine::pool::Pool;
+use maos_llm::Models;
+use maos_store::{ConnectOptions, DataDirLock, PAGE_ROWS_MAX, Store, StoreError};
+use node::Node;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tools::ToolBox;
+use worker::AgentDoc;
+
+/// Tasks claimed at a time.
+const CLAIM_MAX: u32 = 64;
+/// Longest time between two looks at the queue, milliseconds: the backstop for lost hints.
+const POLL_MS: u64 = 1_000;
+
+/// A node: everything of MAOS but its faces.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) node: Arc<Node>,
+    started: maos_engine::Time,
+    models_error: Arc<arc_swap::ArcSwap<Option<String>>>,
+    _lock: Arc<DataDirLock>,
+}
+
+impl Runtime {
+    /// Opens the data directory, takes over what was interrupted, and begins to work.
+    pub async fn open(options: Options, version: &str, tools: ToolBox) -> Result<Self> {
+        std::fs::create_dir_all(&options.data_dir)
+            .map_err(|e| StoreError::Io { detail: format!("{}: {e}", options.data_dir.display()) })?;
+        let lock = maos_store::lock_data_dir(&options.data_dir)?;
+        let store = maos_store::connect(&options.database_url, ConnectOptions::default()).await?;
+        let known = known_agents(&*store).await?;
+        let pool = Pool::new(options.max_agents, known.into_iter().map(|a| (a.id, a.kind, a.since)));
+        let today = clock::now().day();
+        let used = store.ledger(&ledger::key(today)).await?;
+        let (models, models_error) = connect_models(&options);
+        let node = Arc::new(Node::new(store, options, models, tools, pool, (today, used), version));
+        node.store.steal_all(&node.owner).await?;
+        let runtime = Self {
+            node,
+            started: clock::now(),
+            models_error: Arc::new(arc_swap::ArcSwap::from_pointee(models_error)),
+            _lock: Arc::new(lock),
+        };
+        let node = Arc::clone(&runtime.node);
+        runtime.node.tracker.spawn(claim_loop(Arc::clone(&node)));
+        runtime.node.tracker.spawn(renew_loop(node));
+        Ok(runtime)
+    }
+
+    /// Takes a changed configuration. Data directory and database stay what they were.
+    pub fn reconfigure(&self, options: Options) {
+        let (models, error) = connect_models(&options);
+        self.models_error.store(Arc::new(error));
+        self.node.configure(options, models);
+    }
+
+    pub(crate) fn no_provider_reason(&self) -> String {
+        self.models_error.load().as_ref().clone().unwrap_or_else(|| "no model provider is configured".into())
+    }
+
+    /// Stops: no new call starts; calls in flight get `grace`; the rest goes on at the next start. Returns how many tasks will.
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.node.draining.store(true, Ordering::Relaxed);
+        self.node.stopping.cancel();
+        let quiet = self.node.calls_ended();
+        // Past the grace, calls in flight are cut off and booked as possibly billed.
+        let _ = tokio::time::timeout(grace, quiet).await;
+        let left = self.node.live_count();
+        self.node.tell_all_to_stop();
+        self.node.all_ended().await;
+        self.node.tracker.close();
+        self.node.tracker.wait().await;
+        if let Err(error) = self.node.store.close().await {
+            tracing::error!(component = "database", "closing the database failed: {error}");
+        }
+        left
+    }
+
+    /// Why the process has to end, once it does (exit code 74): the store cannot be trusted any more.
+    pub async fn failed(&self) -> StoreError {
+        let mut fatal = self.node.fatal.subscribe();
+        loop {
+            if let Some(error) = fatal.borrow_and_update().clone() {
+                return error;
+            }
+            if fatal.changed().await.is_err() {
+                return StoreError::Closed;
+            }
+        }
+    }
+
+    /// Hints that something was committed.
+    pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
+        self.node.bus.hints()
+    }
+
+    /// Live pieces of the agents' output.
+    pub fn live(&self) -> tokio::sync::broadcast::Receiver<Live> {
+        self.node.bus.live()
+    }
+
+    /// The store's documents, for what lives beside tasks (idempotency keys of other requests, later templates and batches).
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.node.store)
+    }
+
+    /// The node is being stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.node.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the node begins to stop.
+    pub async fn stopping(&self) {
+        self.node.stopping.cancelled().await;
+    }
+}
+
+fn connect_models(options: &Options) -> (Option<Models>, Option<String>) {
+    match maos_llm::connect(options.models.clone()) {
+        Ok(models) => (Some(models), None),
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
+async fn known_agents(store: &dyn Store) -> Result<Vec<AgentDoc>> {
+    let mut out: Vec<AgentDoc> = vec![];
+    let mut after: Option<String> = None;
+    loop {
+        let docs = store.list_docs("agent", after.as_deref(), PAGE_ROWS_MAX).await?;
+        for doc in &docs {
+            out.push(serde_json::from_str(&doc.json).map_err(|e| RuntimeError::Unreadable {
+                task: doc.key.clone(),
+                seq: 0,
+                why: e.to_string(),
+            })?);
+        }
+        match docs.last() {
+            Some(last) if docs.len() == PAGE_ROWS_MAX as usize => after = Some(last.key.clone()),
+            _ => return Ok(out),
+        }
+    }
+}
+
+/// Takes due tasks while there is room. Woken by hints; looks by itself now and then.
+async fn claim_loop(node: Arc<Node>) {
+    loop {
+        let room = node.settings().live_tasks_max.saturating_sub(node.live_count());
+        let limit = CLAIM_MAX.min(u32::try_from(room).unwrap_or(CLAIM_MAX));
+        let mut more = false;
+        if limit > 0 {
+            match Runtime::claim_due(&node, limit).await {
+                Ok(count) => more = count == limit as usize,
+                Err(error) => {
+                    tracing::error!(component = "orchestrator", "looking for work failed and is tried again: {error}");
+                    node.check_store();
+                }
+            }
+        }
+        if more {
+            continue;
+        }
+        let due = node
+            .store
+            .next_wake()
+            .await
+            .ok()
+            .flatten()
+            .map_or(POLL_MS, |at| maos_engine::Time(at).since_ms(clock::now()).clamp(5, POLL_MS));
+        let wait = if limit == 0 { POLL_MS } else { due };
+        tokio::select! {
+            () = node.stopping.cancelled() => return,
+            () = node.wake.notified() => {}
+            () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+        }
+    }
+}
+
+/// Keeps the leases of this node.
+async fn renew_loop(node: Arc<Node>) {
+    loop {
+        let every = Duration::from_millis(node.settings().lease_ms / 3);
+        tokio::select! {
+            () = node.stopping.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        if node.live_count() == 0 {
+            node.check_store();
+            continue;
+        }
+        match node.store.renew(&node.owner()).await {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(component = "database", "the leases could not be renewed: {error}");
+                node.check_store();
+            }
+        }
+    }
+}

@@ -14,7 +14,10 @@ static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
 /// Aborts the process when `MAOS_CRASH_AT` is `name` (first pass) or `name=N` (N-th pass, N ≥ 1).
 ///
-/// The variable is read once, at the first point that any thread passes.
+/// The variable is read once, at the first point that any thread passes. The store's own points are
+/// `store.submit.before`, `store.before_commit`, `store.after_commit` (synced, nobody was told),
+/// `store.submit.after`, `store.migrate.before_commit`, `store.copy.before` and `store.copy.after`
+/// (the write-ahead log is copied into the database).
 pub fn point(name: &str) {
     let Some(armed) = ARMED.get_or_init(|| parse(&std::env::var("MAOS_CRASH_AT").ok()?)) else {
         return;
@@ -37,10 +40,7 @@ fn parse(value: &str) -> Option<Armed> {
         Some((name, n)) => (name, n.parse().ok()?),
         None => (value, 1),
     };
-    Some(Armed {
-        name: name.to_owned(),
-        left: AtomicU64::new(n),
-    })
+    Some(Armed { name: name.to_owned(), left: AtomicU64::new(n) })
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@ use crate::types::Hash;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The disk has no room. Nothing of the refused commit was stored; the store works again when there is room.
-    #[error(
-        "the disk is full: nothing was stored. Free some space; MAOS goes on by itself ({detail})"
-    )]
+    #[error("the disk is full: nothing was stored. Free some space; MAOS goes on by itself ({detail})")]
     Full {
         /// What the database said.
         detail: String,
@@ -23,9 +21,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The database file was deleted or replaced while it was open.
-    #[error(
-        "the database file {path} was deleted or replaced while MAOS was using it: put it back (or run `maos init`) and start again"
-    )]
+    #[error("the database file {path} was deleted or replaced while MAOS was using it: put it back (or run `maos init`) and start again")]
     Replaced {
         /// The file.
         path: String,
@@ -59,9 +55,7 @@ pub enum StoreError {
         detail: String,
     },
     /// Another process uses the data directory.
-    #[error(
-        "another MAOS (pid {pid}) uses this data directory: stop it, or use another directory (--data-dir)"
-    )]
+    #[error("another MAOS (pid {pid}) uses this data directory: stop it, or use another directory (--data-dir)")]
     InUse {
         /// Its process id; 0 when it could not be read.
         pid: u32,

@@ -7,11 +7,21 @@
 use async_trait::async_trait;
 use std::sync::Arc;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod crash;
 mod error;
+mod filter;
+mod lock;
+mod migrate;
+mod sql;
+mod sqlite;
 mod types;
+mod url;
 
 pub use error::{StoreError, hex};
+pub use lock::{DataDirLock, LOCK_FILE, lock_data_dir};
+pub use migrate::Migration;
 pub use types::*;
 
 /// Result of a store operation.
@@ -55,10 +65,10 @@ pub trait Queue: Send + Sync {
     async fn submit(&self, new: NewTask) -> Result<Submitted>;
 
     /// Claims tasks that are due and held by nobody (or by an owner that let its leases run out), in claim order.
-    /// Every claim bumps the task's epoch. Also renews the owner's other leases.
+    /// Every claim bumps the task's epoch. A claim that gets something extends all leases of the owner.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>>;
 
-    /// Extends all leases of an owner. False: they had run out and were given away; stop all work.
+    /// Extends all leases of an owner. False: there are none, or they ran out and were taken away; stop all work.
     async fn renew(&self, owner: &Owner) -> Result<bool>;
 
     /// Gives a lease back. False: it was not the caller's any more. A task with mail is due at once.
@@ -70,8 +80,8 @@ pub trait Queue: Send + Sync {
     /// The inbox of a task in order of arrival, at most [`PAGE_ROWS_MAX`] entries.
     async fn inbox(&self, task: &str) -> Result<Vec<InboxEntry>>;
 
-    /// Takes all leases of everybody but `owner` away; the tasks are due at once. For the start of the only
-    /// process on a single-process back-end. Answers how many leases there were.
+    /// Takes all leases of everybody but `owner` away; tasks that have not ended are due at once. For the start of
+    /// the only process on a single-process back-end. Answers how many leases there were.
     async fn steal_all(&self, owner: &str) -> Result<u64>;
 
     /// When the next task that nobody holds becomes due: a time in the past when one is due now.
@@ -130,24 +140,49 @@ pub struct ConnectOptions {
     pub queue: usize,
     /// Connections for reading, at least 1.
     pub readers: usize,
+    /// Refuse to let the database file grow beyond this, in bytes, as if the disk were full.
+    pub bytes_max: Option<u64>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        ConnectOptions {
-            create: true,
-            migrate: true,
-            queue: 1024,
-            readers: 3,
-        }
+        ConnectOptions { create: true, migrate: true, queue: 1024, readers: 3, bytes_max: None }
     }
 }
 
 /// Opens the store at `url`: `sqlite:/path/maos.db`, or `sqlite::memory:` for one that ends with the process.
+///
+/// Does not lock the data directory: that is for the one process that serves it, see [`lock_data_dir`].
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<Arc<dyn Store>> {
-    let _ = options;
-    Err(StoreError::Url {
-        url: url.to_owned(),
-        why: "no back-end is built in yet".to_owned(),
+    let place = url::parse(url)?;
+    let store = blocking(move || sqlite::open(&place, &options)).await?;
+    Ok(Arc::new(store))
+}
+
+/// Brings the schema up to date and answers what was (with `dry_run`: what would be) applied.
+pub async fn migrate(url: &str, dry_run: bool) -> Result<Vec<Migration>> {
+    let place = url::parse(url)?;
+    blocking(move || {
+        let conn = sqlite::open::writer(&place, !dry_run, None)?;
+        let missing = sqlite::open::status(&conn)?.into_iter().filter(|m| m.applied_at.is_none());
+        if dry_run { Ok(missing.collect()) } else { sqlite::open::migrate(&conn) }
     })
+    .await
+}
+
+/// All schema versions this program knows, with when the database got each of them.
+pub async fn status(url: &str) -> Result<Vec<Migration>> {
+    let place = url::parse(url)?;
+    blocking(move || sqlite::open::status(&sqlite::open::writer(&place, false, None)?)).await
+}
+
+/// Problems in the structure of the database file; empty when it is sound. Journals are verified by reading them.
+pub async fn check(url: &str) -> Result<Vec<String>> {
+    let place = url::parse(url)?;
+    blocking(move || sqlite::open::check(&sqlite::open::writer(&place, false, None)?)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|e| StoreError::Database { detail: format!("opening the database failed: {e}") })?
 }

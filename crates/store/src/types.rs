@@ -372,23 +372,14 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Page {
-            sort: SortBy::Created,
-            descending: true,
-            after: None,
-            limit: 50,
-        }
+        Page { sort: SortBy::Created, descending: true, after: None, limit: 50 }
     }
 }
 
 impl ListedTask {
     /// The cursor that continues a list behind this task.
     pub fn cursor(&self) -> Cursor {
-        Cursor {
-            priority: self.row.priority,
-            created_at: self.created_at,
-            task: self.task.clone(),
-        }
+        Cursor { priority: self.row.priority, created_at: self.created_at, task: self.task.clone() }
     }
 }
 

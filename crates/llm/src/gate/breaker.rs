@@ -46,10 +46,7 @@ impl Breaker {
             Self::Closed { failures } => {
                 let failures = ((failures << 1) | 1) & ((1 << WINDOW) - 1);
                 *self = if failures.count_ones() >= FAILURES_TO_OPEN {
-                    Self::Open {
-                        until: now + pause(0, jitter),
-                        times: 0,
-                    }
+                    Self::Open { until: now + pause(0, jitter), times: 0 }
                 } else {
                     Self::Closed { failures }
                 };
@@ -57,10 +54,7 @@ impl Breaker {
             }
             Self::Probing { times } if probe => {
                 let times = times.saturating_add(1);
-                *self = Self::Open {
-                    until: now + pause(times, jitter),
-                    times,
-                };
+                *self = Self::Open { until: now + pause(times, jitter), times };
                 true
             }
             // A call that left before the circuit opened tells nothing new.
@@ -72,9 +66,7 @@ impl Breaker {
     pub fn answered(&mut self, probe: bool) -> bool {
         match *self {
             Self::Closed { failures } => {
-                *self = Self::Closed {
-                    failures: (failures << 1) & ((1 << WINDOW) - 1),
-                };
+                *self = Self::Closed { failures: (failures << 1) & ((1 << WINDOW) - 1) };
                 false
             }
             Self::Probing { .. } if probe => {
@@ -98,6 +90,5 @@ impl Breaker {
 /// Exponential, half of it jitter.
 fn pause(times: u32, jitter: f64) -> Duration {
     let full = (PAUSE_MIN_MS << times.min(10)).min(PAUSE_MAX_MS);
-    Duration::from_millis(full / 2)
-        + Duration::from_millis(full / 2).mul_f64(jitter.clamp(0.0, 1.0))
+    Duration::from_millis(full / 2) + Duration::from_millis(full / 2).mul_f64(jitter.clamp(0.0, 1.0))
 }

@@ -17,11 +17,7 @@ impl Bucket {
     /// Full, with `limit` per minute (at least 1).
     pub fn new(limit: u64, now: Instant) -> Self {
         let limit = limit.max(1) as f64;
-        Self {
-            limit,
-            level: limit,
-            at: now,
-        }
+        Self { limit, level: limit, at: now }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -40,10 +36,7 @@ impl Bucket {
             return None;
         }
         // One millisecond more, so that the sleeper never wakes a hair too early.
-        Some(
-            now + Duration::from_secs_f64(missing * MINUTE_S / self.limit)
-                + Duration::from_millis(1),
-        )
+        Some(now + Duration::from_secs_f64(missing * MINUTE_S / self.limit) + Duration::from_millis(1))
     }
 
     /// Takes `n`; the level may go below zero when the estimate was too low.
@@ -53,8 +46,7 @@ impl Bucket {
 
     /// Corrects an estimate after the call.
     pub fn correct(&mut self, estimated: u64, used: u64) {
-        self.level = (self.level + (estimated as f64).min(self.limit) - used as f64)
-            .clamp(-self.limit, self.limit);
+        self.level = (self.level + (estimated as f64).min(self.limit) - used as f64).clamp(-self.limit, self.limit);
     }
 
     /// The provider's word. It may lower the level at any time, and raise it only when nothing of ours is under way, because
@@ -63,20 +55,12 @@ impl Bucket {
         self.refill(now);
         self.limit = said.limit.max(1) as f64;
         let remaining = (said.remaining as f64).min(self.limit);
-        self.level = if idle {
-            remaining
-        } else {
-            self.level.min(remaining)
-        };
+        self.level = if idle { remaining } else { self.level.min(remaining) };
     }
 
     /// As figures for people.
     pub fn view(&mut self, now: Instant) -> Said {
         self.refill(now);
-        Said {
-            limit: self.limit as u64,
-            remaining: self.level.max(0.0) as u64,
-            reset_ms: None,
-        }
+        Said { limit: self.limit as u64, remaining: self.level.max(0.0) as u64, reset_ms: None }
     }
 }

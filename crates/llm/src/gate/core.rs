@@ -119,12 +119,8 @@ impl Core {
         let each = [
             ramp,
             self.requests.as_mut().and_then(|b| b.ready_at(now, 1)),
-            self.input
-                .as_mut()
-                .and_then(|b| b.ready_at(now, need.input_tokens)),
-            self.output
-                .as_mut()
-                .and_then(|b| b.ready_at(now, need.output_tokens)),
+            self.input.as_mut().and_then(|b| b.ready_at(now, need.input_tokens)),
+            self.output.as_mut().and_then(|b| b.ready_at(now, need.output_tokens)),
         ];
         if let Some(at) = each.into_iter().flatten().max() {
             return Some(at);
@@ -135,11 +131,7 @@ impl Core {
 
     fn take(&mut self, need: Need) {
         self.in_flight += 1;
-        for (bucket, n) in [
-            (&mut self.requests, 1),
-            (&mut self.input, need.input_tokens),
-            (&mut self.output, need.output_tokens),
-        ] {
+        for (bucket, n) in [(&mut self.requests, 1), (&mut self.input, need.input_tokens), (&mut self.output, need.output_tokens)] {
             if let Some(b) = bucket {
                 b.take(n);
             }
@@ -147,14 +139,7 @@ impl Core {
     }
 
     /// A call came back. `jitter` in 0..1. Returns whether all who wait must be sent away (a probe failed).
-    pub fn settle(
-        &mut self,
-        now: Instant,
-        need: Need,
-        probe: bool,
-        outcome: &Outcome<'_>,
-        jitter: f64,
-    ) -> bool {
+    pub fn settle(&mut self, now: Instant, need: Need, probe: bool, outcome: &Outcome<'_>, jitter: f64) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
             Outcome::Answered { usage, limits } => {
@@ -215,15 +200,11 @@ impl Core {
     /// Takes over the provider's figures.
     pub fn learn(&mut self, now: Instant, limits: &Limits) {
         let idle = self.in_flight == 0;
-        for (bucket, said) in [
-            (&mut self.requests, limits.requests),
-            (&mut self.input, limits.input_tokens),
-            (&mut self.output, limits.output_tokens),
-        ] {
+        for (bucket, said) in
+            [(&mut self.requests, limits.requests), (&mut self.input, limits.input_tokens), (&mut self.output, limits.output_tokens)]
+        {
             let Some(said) = said else { continue };
-            bucket
-                .get_or_insert_with(|| Bucket::new(said.limit, now))
-                .sync(now, said, idle);
+            bucket.get_or_insert_with(|| Bucket::new(said.limit, now)).sync(now, said, idle);
         }
     }
 
@@ -235,9 +216,7 @@ impl Core {
         };
         CallError {
             class: self.last_unwell.unwrap_or(FailureClass::Overloaded),
-            message: format!(
-                "{name} keeps failing; the circuit is open and a probe has just failed too"
-            ),
+            message: format!("{name} keeps failing; the circuit is open and a probe has just failed too"),
             retry_after_ms: wait_ms,
             status: None,
             possibly_billed: false,
@@ -249,10 +228,7 @@ impl Core {
         GateView {
             waiting: 0,
             in_flight: self.in_flight,
-            closed_ms: self
-                .closed_until
-                .filter(|t| *t > now)
-                .map(|t| millis(t - now)),
+            closed_ms: self.closed_until.filter(|t| *t > now).map(|t| millis(t - now)),
             circuit_open: !matches!(self.breaker, Breaker::Closed { .. }),
             limits: Limits {
                 requests: self.requests.as_mut().map(|b| b.view(now)),
@@ -265,11 +241,7 @@ impl Core {
 
 impl Ramp {
     fn starting(from: Instant) -> Self {
-        Self {
-            from,
-            window: 0,
-            sent: 0,
-        }
+        Self { from, window: 0, sent: 0 }
     }
 
     fn window_at(&self, now: Instant) -> u64 {
@@ -278,9 +250,7 @@ impl Ramp {
 
     fn not_before(self, now: Instant) -> Option<Instant> {
         let window = self.window_at(now);
-        let full = window == self.window
-            && window < RAMP_WINDOWS
-            && self.sent >= RAMP_FIRST_CALLS << window;
+        let full = window == self.window && window < RAMP_WINDOWS && self.sent >= RAMP_FIRST_CALLS << window;
         full.then(|| self.from + Duration::from_millis((window + 1) * RAMP_WINDOW_MS))
     }
 
@@ -300,14 +270,12 @@ impl Ramp {
 
 fn retry_after(ms: u64, jitter: f64) -> Duration {
     let ms = ms.min(RETRY_AFTER_MAX_MS);
-    Duration::from_millis(ms)
-        + Duration::from_millis((ms / 10).min(JITTER_MAX_MS)).mul_f64(jitter.clamp(0.0, 1.0))
+    Duration::from_millis(ms) + Duration::from_millis((ms / 10).min(JITTER_MAX_MS)).mul_f64(jitter.clamp(0.0, 1.0))
 }
 
 fn own_pause(strikes: u32, jitter: f64) -> Duration {
     let full = (CLOSE_MIN_MS << strikes.min(10)).min(CLOSE_MAX_MS);
-    Duration::from_millis(full / 2)
-        + Duration::from_millis(full / 2).mul_f64(jitter.clamp(0.0, 1.0))
+    Duration::from_millis(full / 2) + Duration::from_millis(full / 2).mul_f64(jitter.clamp(0.0, 1.0))
 }
 
 fn millis(d: Duration) -> u64 {

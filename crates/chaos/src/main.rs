@@ -1,0 +1,2 @@
+//! The long form of the kill -9 loop.
+fn main() {}

@@ -1,0 +1,102 @@
+//! `maos task show`.
+use super::{cost, dollars, plan_text, ran_for_text, status_cell, tokens};
+use crate::app::App;
+use crate::client;
+use crate::error::Outcome;
+use crate::exit::Exit;
+use crate::print::table::{self, Cell};
+use crate::print::text::{ago, clean_block, clean_line};
+use crate::print::{Format, Style};
+use clap::Args;
+use maos_api::Task;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  maos task show @last\n  maos task show task_abc1 --execution-plan\n  maos task show task_abc1 --execution-plan -o mermaid"
+)]
+pub(crate) struct ShowArgs {
+    /// The task (a unique beginning is enough; @last is the last one submitted)
+    id: String,
+    /// Show the plan with the state of each step (also -o json, mermaid, dot)
+    #[arg(long, alias = "plan")]
+    execution_plan: bool,
+}
+
+/// Shows it.
+pub(crate) fn run(app: &App, args: &ShowArgs) -> Outcome {
+    let mut supported = vec![Format::Table, Format::Json, Format::Jsonl, Format::Yaml];
+    supported.extend(if args.execution_plan { &[Format::Mermaid, Format::Dot][..] } else { &[Format::Id][..] });
+    let format = app.ui.format_of(&supported)?;
+    let client = client::connect(app)?;
+    client::block_on(async {
+        let id = client::resolve(app, &client, &args.id).await?;
+        if args.execution_plan {
+            let plan = match client.plan(&id).await {
+                Ok(plan) => plan,
+                Err(error) => return Err(client::with_similar(&client, &id, error).await),
+            };
+            match format {
+                Format::Mermaid => app.ui.out(&plan_text::mermaid(&plan))?,
+                Format::Dot => app.ui.out(&plan_text::dot(&plan))?,
+                Format::Json | Format::Jsonl | Format::Yaml => app.ui.document(format, &plan)?,
+                Format::Table | Format::Csv | Format::Id => app.ui.out(&plan_text::tree(&app.ui, &plan))?,
+            }
+            return Ok(Exit::Success);
+        }
+        let task = match client.task(&id).await {
+            Ok(task) => task,
+            Err(error) => return Err(client::with_similar(&client, &id, error).await),
+        };
+        match format {
+            Format::Json | Format::Jsonl | Format::Yaml => app.ui.document(format, &task)?,
+            Format::Id => app.ui.out(&format!("{}\n", task.task_id))?,
+            Format::Table | Format::Csv | Format::Mermaid | Format::Dot => app.ui.out(&text(app, &task))?,
+        }
+        Ok(Exit::Success)
+    })?
+}
+
+fn text(app: &App, task: &Task) -> String {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let time = |time: maos_api::Time| format!("{time} ({})", ago(now - time.as_millis()));
+    let mut pairs: Vec<(&str, Cell)> = vec![
+        ("Task", Cell::styled(task.task_id.clone(), Style::Bold)),
+        ("Status", status_cell(&app.ui, task.status)),
+        ("Type", task.task_type.map_or("not given", maos_api::TaskType::as_str).into()),
+        ("Priority", task.priority.as_str().into()),
+        ("Steps", format!("{} of {} done", task.progress.completed, task.progress.total).into()),
+        ("Agents", format!("{} at work, at most {}", task.agents.len(), task.max_agents).into()),
+        ("Created", time(task.created_at).into()),
+    ];
+    let mut add = |name: &'static str, text: Option<String>| pairs.extend(text.map(|text| (name, text.into())));
+    add("Started", task.started_at.map(time));
+    add("Finished", task.finished_at.map(time));
+    add("Time", Some(ran_for_text(task)));
+    add("Tokens", Some(tokens(&task.usage)));
+    let limit = task.max_cost.map(|max| format!(" of at most {}", dollars(max))).unwrap_or_default();
+    add("Cost", Some(format!("{}{limit}", cost(&task.cost))));
+    add("Timeout", task.timeout.map(|s| crate::config::value::format_duration(std::time::Duration::from_secs(s))));
+    add("Agent type", task.agent_type.clone());
+    add("Attempt", (task.attempt > 1).then(|| task.attempt.to_string()));
+    add("Labels", (!task.labels.is_empty()).then(|| task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")));
+    add("Depends on", (!task.depends_on.is_empty()).then(|| task.depends_on.join(", ")));
+    add("Waits for", (!task.blocked_by.is_empty()).then(|| task.blocked_by.join(", ")));
+    add("Now", task.progress.message.as_deref().map(clean_line));
+    if let Some(error) = &task.error {
+        pairs.push(("Error", Cell::styled(format!("{} ({})", clean_line(&error.detail), error.code), Style::Bad)));
+        pairs.extend(error.hint.as_ref().map(|hint| ("Fix", Cell::styled(clean_line(&hint.replace('`', "")), Style::Good))));
+    }
+    let mut text = table::pairs(&app.ui, &pairs);
+    for agent in &task.agents {
+        let step = agent.step_id.as_deref().unwrap_or("-");
+        let doing = agent.activity.as_deref().map(clean_line).unwrap_or_default();
+        text.push_str(&format!("  {}  {}  {step}  {doing}\n", agent.agent_id, agent.status));
+    }
+    let mut section =
+        |name: &str, body: &str| text.push_str(&format!("\n{}\n{}\n", app.ui.paint(Style::Dim, name), clean_block(body.trim_end())));
+    section("Description", &task.description);
+    task.context.iter().for_each(|context| section("Context", context));
+    task.constraints.iter().for_each(|constraints| section("Constraints", constraints));
+    text
+}

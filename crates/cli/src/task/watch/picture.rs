@@ -1,0 +1,230 @@
+//! What a watched task looks like: the live picture, and the line for one event.
+use crate::print::text::{clean_line, cut, elapsed, width};
+use crate::print::{Style, Ui};
+use crate::task::{cost, ran_for_text, status_mark, step_mark, tokens};
+use maos_api::plan::{Plan, Step};
+use maos_api::{Event, EventType, StepState, Task};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Most failures that stay visible.
+const FAILURES_SHOWN_MAX: usize = 5;
+/// Cells of the text an agent is writing.
+const TAIL_CELLS: usize = 60;
+/// Bytes kept of the text an agent is writing.
+const TAIL_BYTES_MAX: usize = 400;
+
+/// What is known beyond the task and its plan.
+#[derive(Debug, Default)]
+pub(super) struct Picture {
+    /// What is wrong with the connection.
+    pub(super) connection: Option<String>,
+    /// By agent: what it did last, and when (milliseconds).
+    activity: BTreeMap<String, (String, i64)>,
+}
+
+impl Picture {
+    /// Notes what an agent does.
+    pub(super) fn take(&mut self, event: &Event) {
+        let Some(agent) = event.agent_id.clone() else {
+            return;
+        };
+        let text = |name: &str| event.data.get(name).and_then(Value::as_str);
+        let at = event.time.as_millis();
+        let doing = match event.event_type {
+            EventType::AgentActivity => text("activity").or_else(|| text("message")).map(clean_line),
+            EventType::AgentToolStarted => Some(format!("uses {}", text("tool").or_else(|| text("name")).unwrap_or("a tool"))),
+            EventType::AgentOutputDelta => {
+                let old = self.activity.get(&agent).map_or("", |(old, _)| old.strip_prefix("writes: ").unwrap_or_default());
+                let joined = format!("{old}{}", text("text").unwrap_or_default().replace(['\n', '\r'], " "));
+                Some(format!("writes: {}", tail(&joined, TAIL_BYTES_MAX)))
+            }
+            _ => return,
+        };
+        if let Some(doing) = doing {
+            self.activity.insert(agent, (doing, at));
+        }
+    }
+
+    /// The frame.
+    pub(super) fn text(&self, ui: &Ui, task: &Task, plan: Option<&Plan>) -> String {
+        let (style, glyph) = status_mark(ui, task.status);
+        let mut facts = vec![
+            ran_for_text(task),
+            format!("{}/{} agents", task.agents.len(), task.max_agents),
+            format!("{} tokens", tokens(&task.usage)),
+        ];
+        facts.extend(task.cost.amount.map(|_| cost(&task.cost)));
+        let mut lines = vec![format!(
+            "{} {} {}",
+            ui.err_paint(style, &format!("{glyph} {}", task.status)),
+            task.task_id,
+            ui.err_paint(Style::Dim, &format!("· {}", facts.join(" · ")))
+        )];
+        lines.push(format!("  {}", clean_line(&task.description)));
+        if let Some(connection) = &self.connection {
+            lines.push(format!("  {}", ui.err_paint(Style::Warn, connection)));
+        }
+        if let Some(error) = &task.error {
+            lines.push(format!("  {}", ui.err_paint(Style::Warn, &clean_line(&error.detail))));
+        }
+        let steps = plan.map_or(&[][..], |plan| &plan.steps);
+        if !steps.is_empty() {
+            lines.push(format!("  {}", counts(ui, steps)));
+        } else if let Some(message) = &task.progress.message {
+            lines.push(format!("  {}", ui.err_paint(Style::Active, &clean_line(message))));
+        }
+        for step in steps.iter().filter(|step| step.state == StepState::Failed).take(FAILURES_SHOWN_MAX) {
+            let why = step.error.as_ref().map(|error| clean_line(&error.detail)).unwrap_or_default();
+            lines.push(format!("  {} {} {why}", ui.err_paint(Style::Bad, step_mark(ui, step.state).1), clean_line(&step.title)));
+        }
+        for step in steps.iter().filter(|step| step.state == StepState::Running) {
+            lines.push(self.running(ui, task, step));
+        }
+        format!("{}\n", lines.join("\n"))
+    }
+
+    fn running(&self, ui: &Ui, task: &Task, step: &Step) -> String {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let since = |at: i64| elapsed(u64::try_from(now - at).unwrap_or(0));
+        let agent = step.agent_id.as_deref().unwrap_or("-");
+        let told = task.agents.iter().find(|a| Some(a.agent_id.as_str()) == step.agent_id.as_deref());
+        let from_task = told.and_then(|a| Some((clean_line(a.activity.as_deref()?), a.last_activity_at?.as_millis())));
+        let (doing, at) = match (self.activity.get(agent), from_task) {
+            (Some((doing, at)), Some(task)) if *at >= task.1 => (doing.clone(), Some(*at)),
+            (_, Some((doing, at))) => (doing, Some(at)),
+            (Some((doing, at)), None) => (doing.clone(), Some(*at)),
+            (None, None) => (String::new(), None),
+        };
+        let (style, glyph) = step_mark(ui, step.state);
+        let running = step.started_at.map(|at| since(at.as_millis())).unwrap_or_default();
+        let age = at.map(|at| format!(" · {} ago", since(at))).unwrap_or_default();
+        let head = format!(
+            "  {} {}  {}",
+            ui.err_paint(style, glyph),
+            cut(&clean_line(&step.title), 40, '…'),
+            ui.err_paint(Style::Dim, &format!("{agent} {running}"))
+        );
+        let doing = match doing.strip_prefix("writes: ") {
+            Some(text) => format!("writes: …{}", tail(text, TAIL_CELLS)),
+            None => doing,
+        };
+        let room = ui.width.saturating_sub(width(&anstream::adapter::strip_str(&head).to_string()) + width(&age) + 4);
+        format!("{head}  {}{}", cut(&doing, room, '…'), ui.err_paint(Style::Dim, &age))
+    }
+}
+
+/// The end of a text, at most `bytes` long, from a character's start.
+fn tail(text: &str, bytes: usize) -> String {
+    let text = clean_line(text);
+    let mut start = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text[start..].to_owned()
+}
+
+/// "3 done, 2 running, 4 waiting" with a bar.
+fn counts(ui: &Ui, steps: &[Step]) -> String {
+    let count = |states: &[StepState]| steps.iter().filter(|step| states.contains(&step.state)).count();
+    let all = [
+        (StepState::Completed, count(&[StepState::Completed]), "done"),
+        (StepState::Running, count(&[StepState::Running]), "running"),
+        (StepState::Pending, count(&[StepState::Pending, StepState::Ready]), "waiting"),
+        (StepState::Failed, count(&[StepState::Failed]), "failed"),
+        (StepState::Skipped, count(&[StepState::Skipped, StepState::Cancelled]), "left out"),
+    ];
+    let parts: Vec<String> = all
+        .iter()
+        .filter(|(_, n, _)| *n > 0)
+        .map(|(state, n, word)| {
+            let (style, glyph) = step_mark(ui, *state);
+            ui.err_paint(style, &format!("{glyph} {n} {word}"))
+        })
+        .collect();
+    let cells = 20;
+    let full = all[0].1 * cells / steps.len().max(1);
+    let bar = format!("{}{}", ui.glyph("━", "#").repeat(full), ui.glyph("╌", "-").repeat(cells - full));
+    format!("{} {}", ui.err_paint(Style::Good, &bar), parts.join("  "))
+}
+
+/// The line for an event where nobody watches a picture; `None` for events that are not worth one.
+pub(super) fn event_line(event: &Event, plan: Option<&Plan>) -> Option<String> {
+    let text = |name: &str| event.data.get(name).and_then(Value::as_str);
+    let step_id = text("step_id").or_else(|| text("id"));
+    let at = step_id.and_then(|id| plan?.steps.iter().position(|step| step.id == id));
+    let place = match (at, plan, step_id) {
+        (Some(at), Some(plan), _) => format!("step {}/{}", at + 1, plan.steps.len()),
+        (_, _, Some(id)) => format!("step {id}"),
+        _ => "step".to_owned(),
+    };
+    let title = at.and_then(|at| Some(plan?.steps.get(at)?.title.clone())).or_else(|| text("title").map(str::to_owned));
+    let title = title.map(|title| format!(" \"{}\"", cut(&clean_line(&title), 60, '…'))).unwrap_or_default();
+    let agent = event
+        .agent_id
+        .as_deref()
+        .or_else(|| text("agent_id"))
+        .map(|agent| format!(" {}", agent.trim_start_matches("agent_")))
+        .unwrap_or_default();
+    let why = event
+        .data
+        .get("error")
+        .and_then(|error| error.get("detail").unwrap_or(error).as_str())
+        .or_else(|| text("detail"))
+        .map(|why| format!(": {}", clean_line(why)))
+        .unwrap_or_default();
+    let steps = plan.map_or(0, |plan| plan.steps.len());
+    let news = match event.event_type {
+        EventType::TaskStarted => "started".to_owned(),
+        EventType::TaskBlocked => "waits for other tasks".to_owned(),
+        EventType::TaskPlanUpdated => format!("plan: {steps} steps"),
+        EventType::TaskPaused => format!("paused{why}"),
+        EventType::TaskResumed => "goes on".to_owned(),
+        EventType::TaskCompleted => "completed".to_owned(),
+        EventType::TaskFailed => format!("failed{why}"),
+        EventType::TaskCancelled => "cancelled".to_owned(),
+        EventType::TaskTimedOut => "timed out".to_owned(),
+        EventType::StepStarted => format!("{place}{agent} started{title}"),
+        EventType::StepCompleted => format!("{place}{agent} completed{title}"),
+        EventType::StepFailed => format!("{place}{agent} failed{title}{why}"),
+        EventType::StepRetried => format!("{place}{agent} tries again{title}{why}"),
+        _ => return None,
+    };
+    let time = event.time.timestamp().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string();
+    Some(format!("{time} {news}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(event_type: EventType, agent: Option<&str>, data: Value) -> Event {
+        Event { seq: 1, event_type, time: maos_api::Time::from_millis(0), task_id: None, agent_id: agent.map(str::to_owned), data }
+    }
+
+    #[test]
+    fn one_line_per_change() {
+        let line = event_line(
+            &event(
+                EventType::StepFailed,
+                Some("agent_analyst_002"),
+                json!({"step_id": "s3", "title": "Compare\npricing", "error": {"detail": "refused"}}),
+            ),
+            None,
+        )
+        .unwrap();
+        assert!(line.ends_with(" step s3 analyst_002 failed \"Compare pricing\": refused"), "{line}");
+        assert_eq!(event_line(&event(EventType::AgentOutputDelta, None, json!({})), None), None);
+    }
+
+    #[test]
+    fn what_an_agent_writes_is_kept_short_and_harmless() {
+        let mut picture = Picture::default();
+        for _ in 0..100 {
+            picture.take(&event(EventType::AgentOutputDelta, Some("a"), json!({"text": "wörd\u{1b}[2J\n"})));
+        }
+        let (doing, _) = &picture.activity["a"];
+        assert!(doing.len() <= TAIL_BYTES_MAX + 10 && !doing.contains('\u{1b}'), "{doing}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Black-box tests of the `maos` program: exit code, stdout and stderr of every command.
+#![allow(clippy::unwrap_used)]
+mod config;
+mod errors;
+mod files;
+mod offline;
+mod server;
+mod streams;
+mod support;

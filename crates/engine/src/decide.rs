@@ -1,0 +1,347 @@
+//! `handle`: what to record because of an input.
+//!
+//! It decides and applies as it goes, because deciding on a copy would cost the size of the task per input and make long plans
+//! quadratic. The caller commits the returned events before it acts on them; if the commit is refused it drops this state and folds the
+//! journal again. A [`Rejected`] input changes nothing.
+use crate::action::Action;
+use crate::body::Body;
+use crate::event::{CallOutcome, Event, Failure, Repeat};
+use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
+use crate::input::{Command, Input, Rejected, Update};
+use crate::limits::Limits;
+use crate::money::Money;
+use crate::plan::{Plan, PlanSource};
+use crate::retry::{Verdict, verdict};
+use crate::spec::TaskSpec;
+use crate::status::{FailureCode, PauseReason, Status, StepStatus};
+use crate::task::{ABORT_MS_MAX, CallState, Task, Turn};
+use crate::time::Time;
+use serde_json::Value;
+
+/// What the rules ask of the tools, without knowing them.
+pub trait ToolTable {
+    /// Checks a call's arguments. `Ok` says whether it may be repeated; the error is a sentence for the model.
+    fn check(&self, name: &str, args: &Value) -> Result<Repeat, String>;
+    /// Whether calls of this tool may be repeated; `None` if it does not exist (any more).
+    fn repeat(&self, name: &str) -> Option<Repeat>;
+}
+
+/// A model call about to be made, and its worst case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote {
+    /// Model asked.
+    pub model: String,
+    /// First 16 hex digits of the SHA-256 of the request.
+    pub request: String,
+    /// Worst-case cost; `None` if the price is unknown.
+    pub reserve: Option<Money>,
+}
+
+/// What the rules ask about a model call, without knowing prompts or prices. Must be a pure function of its arguments.
+pub trait Quoter {
+    /// The call `effect` as it would be made from this state; `last` offers no tools.
+    fn quote(&self, task: &Task, effect: &EffectId, last: bool) -> Quote;
+}
+
+/// What surrounds a decision.
+#[derive(Clone, Copy)]
+pub struct Ctx<'a> {
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Tools.
+    pub tools: &'a dyn ToolTable,
+    /// Prompts and prices.
+    pub quotes: &'a dyn Quoter,
+    /// What is left of the daily budget; `None` if there is none.
+    pub daily_left: Option<Money>,
+    /// The node is being stopped: no new call is made; the next owner makes it.
+    pub draining: bool,
+}
+
+impl Task {
+    /// A new task and its first events.
+    pub fn submit(id: TaskId, now: Time, spec: TaskSpec, ctx: Ctx<'_>) -> (Self, Vec<Event>) {
+        let mut task = Self::empty(id);
+        let mut out = vec![];
+        let single = spec.max_agents <= 1 || !ctx.limits.planner;
+        let plan = single.then(|| Plan::single(&spec));
+        task.emit(now, Event::Submitted { spec: Box::new(spec) }, &mut out);
+        if let Some(plan) = plan {
+            task.emit(now, Event::PlanAccepted { plan: Box::new(plan), source: PlanSource::Single }, &mut out);
+        }
+        (task, out)
+    }
+
+    /// Decides what to record because of `input`, and applies it. Late or repeated outcomes give no events.
+    pub fn handle(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<Vec<Event>, Rejected> {
+        let mut out = vec![];
+        // From here on, what is left of the day is counted from the task's account as it stood before this input, so that several
+        // calls requested because of one input cannot each take the same rest.
+        let ctx = Ctx { daily_left: ctx.daily_left.map(|l| l.plus(self.account.committed())), ..ctx };
+        if self.status.is_terminal() {
+            match &input {
+                Input::Command(Command::Retry {} | Command::DependencyEnded { .. }) => {}
+                Input::Command(Command::Cancel { .. }) if self.status != Status::Cancelled => {
+                    return Err(self.rejected("it has ended and cannot be cancelled"));
+                }
+                Input::Command(Command::Pause {} | Command::Resume {} | Command::Update(_)) => {
+                    return Err(self.rejected("it has ended; `maos task retry` runs what did not complete"));
+                }
+                Input::Command(Command::Cancel { .. })
+                | Input::Claimed { .. }
+                | Input::Unseated { .. }
+                | Input::Replied { .. }
+                | Input::CallFailed { .. }
+                | Input::ToolDone { .. }
+                | Input::Deadline
+                | Input::StepDeadline { .. } => return Ok(out),
+                Input::Seated { .. } => {
+                    return Err(self.rejected("it has ended and needs no agent"));
+                }
+            }
+        }
+        match input {
+            Input::Command(command) => self.command(now, command, &mut out)?,
+            Input::Claimed { epoch } => self.claimed(now, epoch, &mut out),
+            Input::Seated { place, agent } => self.seated(now, place, agent, &mut out)?,
+            Input::Unseated { place } => self.unseated(now, &place, &mut out),
+            Input::Replied { effect, attempt, reply, body, sent_at, cost } => {
+                if self.awaits(&effect, attempt) {
+                    self.replied(now, &effect, &reply, body, sent_at, cost, ctx, &mut out);
+                }
+            }
+            Input::CallFailed { effect, attempt, error, dice } => {
+                if self.awaits(&effect, attempt) {
+                    self.call_failed(now, &effect, &error, dice, ctx, &mut out);
+                }
+            }
+            Input::ToolDone { effect, result, is_error } => {
+                if self.awaits_tool(&effect) {
+                    let outcome = if is_error { CallOutcome::Failed } else { CallOutcome::Done };
+                    self.emit(now, Event::ToolSettled { effect, outcome, result }, &mut out);
+                }
+            }
+            // A bell that rang too early (the time was extended, or did not run) is ignored; the drive sets it anew.
+            Input::Deadline => {
+                if matches!(self.deadline(), Some(Action::Deadline { at }) if at <= now) {
+                    self.emit(now, Event::TimedOut {}, &mut out);
+                }
+            }
+            Input::StepDeadline { place } => {
+                if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now) {
+                    let message = format!("the step took longer than {} s (agents.defaults.timeout)", self.spec.step_timeout_s);
+                    self.give_up(now, &place, FailureCode::Timeout, message, &mut out);
+                }
+            }
+        }
+        self.advance(now, ctx, &mut out);
+        Ok(out)
+    }
+
+    fn rejected(&self, what: &'static str) -> Rejected {
+        Rejected { status: self.status, what }
+    }
+
+    /// The turn an agent is at, if it is the one this effect belongs to.
+    fn turn_of(&self, effect: &EffectId) -> Option<&Turn> {
+        let run = self.runs.get(&effect.place)?;
+        let now = run.status == StepStatus::Running && run.turns.len() == effect.turn as usize;
+        run.current().filter(|_| now)
+    }
+
+    /// Whether this attempt of a model call is the one in flight.
+    fn awaits(&self, effect: &EffectId, attempt: u32) -> bool {
+        effect.call.is_none() && self.turn_of(effect).and_then(|t| t.open.as_ref()).is_some_and(|o| o.attempt == attempt)
+    }
+
+    /// Whether this tool call is in flight.
+    fn awaits_tool(&self, effect: &EffectId) -> bool {
+        self.turn_of(effect).is_some_and(|t| {
+            t.calls.iter().any(|c| Some(c.id.as_str()) == effect.call.as_deref() && matches!(c.state, CallState::Open { .. }))
+        })
+    }
+
+    fn command(&mut self, now: Time, command: Command, out: &mut Vec<Event>) -> Result<(), Rejected> {
+        match command {
+            Command::DependencyEnded { task, status } => {
+                if self.waiting_for.contains(&task) {
+                    let failed = status != Status::Completed;
+                    let error =
+                        Failure { code: FailureCode::DependencyFailed, message: format!("{task}, which this task waits for, is {status}") };
+                    self.emit(now, Event::DependencyEnded { task, status }, out);
+                    if failed && !self.status.is_terminal() {
+                        self.emit(now, Event::Failed { error }, out);
+                    }
+                }
+            }
+            Command::Cancel { reason } => self.emit(now, Event::Cancelled { reason }, out),
+            Command::Pause {} => {
+                if self.status != Status::Paused {
+                    let message = format!("paused by a person; maos task resume {}", self.id);
+                    self.emit(now, Event::Paused { reason: PauseReason::User, message }, out);
+                }
+            }
+            Command::Resume {} => {
+                if self.status == Status::Paused {
+                    self.emit(now, Event::Resumed {}, out);
+                }
+            }
+            Command::Update(Update { max_agents, priority, timeout_s, max_cost, labels }) => {
+                self.emit(now, Event::Updated { max_agents, priority, timeout_s, max_cost, labels }, out);
+            }
+            Command::Retry {} => {
+                if !matches!(self.status, Status::Failed | Status::Cancelled | Status::TimedOut) {
+                    return Err(self.rejected("only a task that is FAILED, CANCELLED or TIMED_OUT can be retried"));
+                }
+                self.lose_stopped_tools(now, out);
+                let attempt = self.attempt + 1;
+                self.emit(now, Event::Retried { attempt }, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was in flight on another node, or before a crash, is not any more. Model calls may have been charged for and are made again;
+    /// a tool that must not be repeated is settled as lost, and the agent is told.
+    fn claimed(&mut self, now: Time, epoch: u64, out: &mut Vec<Event>) {
+        let places: Vec<Place> = self.running.iter().cloned().collect();
+        let mut events = vec![];
+        for place in &places {
+            self.interrupted(now, place, &mut events);
+        }
+        if !places.is_empty() {
+            self.emit(now, Event::TakenOver { epoch }, out);
+        }
+        for event in events {
+            self.emit(now, event, out);
+        }
+    }
+
+    /// What an agent had in flight at a place ends without a result; `sent_by`: a call due later was not sent.
+    fn interrupted(&self, sent_by: Time, place: &Place, events: &mut Vec<Event>) {
+        let Some(run) = self.runs.get(place) else {
+            return;
+        };
+        let number = run.turns.len() as u32;
+        let Some(turn) = run.current() else { return };
+        if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by) {
+            events.push(Event::ModelInterrupted { effect: EffectId::model(place.clone(), number) });
+        }
+        lost(place, number, turn, events);
+    }
+
+    /// Tools that must not be repeated and were in flight when the task ended: nobody waited for them.
+    fn lose_stopped_tools(&mut self, now: Time, out: &mut Vec<Event>) {
+        let mut events = vec![];
+        for (place, run) in &self.runs {
+            if let Some(turn) = run.current().filter(|_| run.status == StepStatus::Cancelled) {
+                lost(place, run.turns.len() as u32, turn, &mut events);
+            }
+        }
+        for event in events {
+            self.emit(now, event, out);
+        }
+    }
+
+    fn seated(&mut self, now: Time, place: Place, agent: AgentId, out: &mut Vec<Event>) -> Result<(), Rejected> {
+        let Some(run) = self.runs.get(&place) else {
+            return Err(self.rejected("it has no such place"));
+        };
+        match run.status {
+            StepStatus::Running if run.agent.as_ref() == Some(&agent) => return Ok(()),
+            StepStatus::Running => {}
+            StepStatus::Ready if matches!(self.status, Status::Queued | Status::Running) => {
+                if self.running.len() >= self.spec.max_agents.max(1) as usize {
+                    return Err(self.rejected("it has as many agents as it may use"));
+                }
+            }
+            StepStatus::Ready
+            | StepStatus::Pending
+            | StepStatus::Completed
+            | StepStatus::Failed
+            | StepStatus::Skipped
+            | StepStatus::Cancelled => {
+                return Err(self.rejected("the place needs no agent now"));
+            }
+        }
+        let (state_seen, mail_seen) = (self.share.revs, self.share.mail.len() as u32);
+        self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen }, out);
+        Ok(())
+    }
+
+    fn unseated(&mut self, now: Time, place: &Place, out: &mut Vec<Event>) {
+        if self.running.contains(place) {
+            let mut events = vec![];
+            self.interrupted(now.plus_ms(ABORT_MS_MAX), place, &mut events);
+            for event in events {
+                self.emit(now, event, out);
+            }
+            self.emit(now, Event::RunParked { place: place.clone() }, out);
+        }
+    }
+
+    fn call_failed(
+        &mut self,
+        now: Time,
+        effect: &EffectId,
+        error: &crate::message::CallError,
+        dice: u32,
+        ctx: Ctx<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let event = Event::ModelFailed {
+            effect: effect.clone(),
+            class: error.class,
+            message: error.message.clone(),
+            possibly_billed: error.possibly_billed,
+        };
+        self.emit(now, event, out);
+        let turn = self.runs.get(&effect.place).and_then(|r| r.turn(effect.turn)).expect("a call that is awaited has a turn");
+        let failed = if error.class == crate::message::FailureClass::RateLimited { turn.limited } else { turn.failed };
+        match verdict(error, failed.max(1), dice, ctx.limits) {
+            // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
+            Verdict::Again { .. } if ctx.draining || self.status == Status::Paused => {}
+            Verdict::Again { after_ms } => {
+                self.request(now, &effect.place, now.plus_ms(after_ms), ctx, out);
+            }
+            Verdict::Hold(reason) => {
+                if self.status != Status::Paused {
+                    let message = format!("{}; then: maos task resume {}", error.message, self.id);
+                    self.emit(now, Event::Paused { reason, message }, out);
+                }
+            }
+            Verdict::GiveUp(code) => self.give_up(now, &effect.place, code, error.message.clone(), out),
+        }
+    }
+
+    /// A conversation is given up: what depends on it is skipped, everything else goes on.
+    pub(crate) fn give_up(&mut self, now: Time, place: &Place, code: FailureCode, message: String, out: &mut Vec<Event>) {
+        let error = Failure { code, message };
+        self.emit(now, Event::RunFailed { place: place.clone(), error: error.clone() }, out);
+        let Some(step) = place.step() else {
+            self.emit(now, Event::Failed { error }, out);
+            return;
+        };
+        let mut queue: Vec<StepId> = self.followers.get(step).cloned().unwrap_or_default();
+        while let Some(next) = queue.pop() {
+            if self.runs.get(&Place::Step(next.clone())).is_some_and(|r| !r.status.is_over()) {
+                queue.extend(self.followers.get(&next).into_iter().flatten().cloned());
+                self.emit(now, Event::StepSkipped { step: next, because: step.clone() }, out);
+            }
+        }
+    }
+}
+
+/// The calls of a turn that were in flight and must not be repeated.
+fn lost(place: &Place, number: u32, turn: &Turn, events: &mut Vec<Event>) {
+    for call in &turn.calls {
+        if matches!(call.state, CallState::Open { repeat: Repeat::Never, .. }) {
+            let result = Body::Inline("outcome: unknown. The tool was started and MAOS was interrupted before it answered. It was not run again. Check what it did before you decide.".into());
+            events.push(Event::ToolSettled {
+                effect: EffectId::tool(place.clone(), number, call.id.clone()),
+                outcome: CallOutcome::Lost,
+                result,
+            });
+        }
+    }
+}

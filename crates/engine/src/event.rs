@@ -1,0 +1,346 @@
+//! What happened, in the past tense: the entries of a task's journal. A closed enum; stored as JSON, so variants and fields are
+//! only ever added, never changed (each has a golden file in `tests/golden`).
+use crate::body::Body;
+use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
+use crate::message::{FailureClass, StopReason, Usage};
+use crate::money::Money;
+use crate::plan::{Plan, PlanSource};
+use crate::spec::TaskSpec;
+use crate::status::{FailureCode, PauseReason, Priority, Status};
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A failure as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable code.
+    pub code: FailureCode,
+    /// One line.
+    pub message: String,
+}
+
+/// A tool call a model asked for, as far as the rules need to know it; the arguments are in the reply's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedCall {
+    /// The provider's id.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Hash of name and arguments, to notice repetition.
+    #[serde(default)]
+    pub signature: u64,
+}
+
+/// Whether a tool may be run again for the same call after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// At least once: repeating it does no harm.
+    Safe,
+    /// At most once: never started a second time without a journaled decision.
+    Never,
+}
+
+/// How a tool call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallOutcome {
+    /// It ran and answered.
+    Done,
+    /// It ran and reported a failure.
+    Failed,
+    /// It was not run: the call was invalid.
+    Invalid,
+    /// It was started, and a crash hid how it ended. It is not run again; the agent is told.
+    Lost,
+}
+
+/// Where the text of a result stands: the texts of these turns' replies, joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextRef {
+    /// The conversation.
+    pub place: Place,
+    /// First turn.
+    pub from_turn: u32,
+    /// Last turn.
+    pub to_turn: u32,
+    /// The text is the argument `text` of the tool `answer` in the last turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answer: bool,
+}
+
+/// An entry of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The task exists.
+    Submitted {
+        /// What was asked for.
+        spec: Box<TaskSpec>,
+    },
+    /// A task it waits for ended.
+    DependencyEnded {
+        /// That task.
+        task: TaskId,
+        /// How.
+        status: Status,
+    },
+    /// A node took the task over while work was in flight.
+    TakenOver {
+        /// Lease epoch.
+        epoch: u64,
+    },
+    /// An agent took a place.
+    RunStarted {
+        /// Where.
+        place: Place,
+        /// Who.
+        agent: AgentId,
+        /// Writes of the shared state this agent sees in its first prompt.
+        state_seen: u32,
+        /// Messages this agent sees in its first prompt.
+        mail_seen: u32,
+    },
+    /// An agent left its place (pause, kill); what it did is kept, another goes on.
+    RunParked {
+        /// Where.
+        place: Place,
+    },
+    /// The intent to call a model; committed before the request is sent.
+    ModelRequested {
+        /// The call.
+        effect: EffectId,
+        /// 1 for the first attempt.
+        attempt: u32,
+        /// Model asked.
+        model: String,
+        /// Hash of the request (first 16 hex digits of SHA-256).
+        request: String,
+        /// Worst-case cost, held until the call is settled; `None` if the price is unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reserved: Option<Money>,
+        /// Not sent before.
+        not_before: Time,
+        /// No tool is offered: the agent must give its answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        last: bool,
+    },
+    /// The reply; never bought again.
+    ModelReplied {
+        /// The call.
+        effect: EffectId,
+        /// The whole reply as JSON.
+        reply: Body,
+        /// Tool calls in it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<AskedCall>,
+        /// Why the model stopped.
+        stop: StopReason,
+        /// Tokens.
+        usage: Usage,
+        /// Cost; `None` if the price is unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Money>,
+        /// When the request left (after the rate gate).
+        sent_at: Time,
+    },
+    /// An attempt failed.
+    ModelFailed {
+        /// The call.
+        effect: EffectId,
+        /// What kind of failure.
+        class: FailureClass,
+        /// One line.
+        message: String,
+        /// It may have been charged for: the reservation is kept as spent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        possibly_billed: bool,
+    },
+    /// A crash cut the call off; it may have been charged for and will be repeated.
+    ModelInterrupted {
+        /// The call.
+        effect: EffectId,
+    },
+    /// The intent to run a tool; committed before it starts.
+    ToolRequested {
+        /// The call.
+        effect: EffectId,
+        /// The tool.
+        name: String,
+        /// Whether it may be repeated.
+        repeat: Repeat,
+    },
+    /// The end of a tool call.
+    ToolSettled {
+        /// The call.
+        effect: EffectId,
+        /// How it ended.
+        outcome: CallOutcome,
+        /// What the model is told.
+        result: Body,
+    },
+    /// A value of the shared state was written.
+    StateSet {
+        /// Key.
+        key: String,
+        /// Value.
+        value: Value,
+        /// 1 for the first write of the key.
+        version: u32,
+        /// By whom.
+        by: AgentId,
+    },
+    /// A message between agents.
+    MessageSent {
+        /// From.
+        from: AgentId,
+        /// The step of the sender.
+        from_step: Place,
+        /// To an agent, a step or `all`.
+        to: String,
+        /// Text.
+        body: String,
+    },
+    /// An agent read its messages up to here.
+    MailRead {
+        /// Whose.
+        place: Place,
+        /// Number of messages of the task seen.
+        upto: u32,
+    },
+    /// A plan was refused; the model is told why.
+    PlanRejected {
+        /// The exact reason.
+        reason: String,
+    },
+    /// The plan stands.
+    PlanAccepted {
+        /// The steps.
+        plan: Box<Plan>,
+        /// Where it came from.
+        source: PlanSource,
+    },
+    /// A conversation ended with an output.
+    RunCompleted {
+        /// Where.
+        place: Place,
+        /// The output.
+        output: TextRef,
+    },
+    /// A conversation was given up.
+    RunFailed {
+        /// Where.
+        place: Place,
+        /// Why.
+        error: Failure,
+    },
+    /// A step cannot run: a step it depends on was given up.
+    StepSkipped {
+        /// The step.
+        step: StepId,
+        /// The step that failed.
+        because: StepId,
+    },
+    /// Held.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+        /// For people, with what mends it.
+        message: String,
+    },
+    /// Goes on.
+    Resumed {},
+    /// Changed by a person.
+    Updated {
+        /// Most agents at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_agents: Option<u32>,
+        /// Urgency.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        priority: Option<Priority>,
+        /// Seconds of running time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_s: Option<u64>,
+        /// Budget.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_cost: Option<Money>,
+        /// Labels, all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<std::collections::BTreeMap<String, String>>,
+    },
+    /// What did not complete is tried again.
+    Retried {
+        /// 2 for the first retry.
+        attempt: u32,
+    },
+    /// Ended well.
+    Completed {
+        /// The result.
+        result: TextRef,
+    },
+    /// Given up.
+    Failed {
+        /// Why.
+        error: Failure,
+    },
+    /// Stopped by a person.
+    Cancelled {
+        /// Their word.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Its time was up.
+    TimedOut {},
+}
+
+macro_rules! kinds {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        impl Event {
+            /// The name of the variant as stored.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name),+ }
+            }
+            /// All names, in order: each must have a golden file.
+            pub const KINDS: &'static [&'static str] = &[$($name),+];
+        }
+    };
+}
+kinds!(
+    Submitted = "submitted",
+    DependencyEnded = "dependency_ended",
+    TakenOver = "taken_over",
+    RunStarted = "run_started",
+    RunParked = "run_parked",
+    ModelRequested = "model_requested",
+    ModelReplied = "model_replied",
+    ModelFailed = "model_failed",
+    ModelInterrupted = "model_interrupted",
+    ToolRequested = "tool_requested",
+    ToolSettled = "tool_settled",
+    StateSet = "state_set",
+    MessageSent = "message_sent",
+    MailRead = "mail_read",
+    PlanRejected = "plan_rejected",
+    PlanAccepted = "plan_accepted",
+    RunCompleted = "run_completed",
+    RunFailed = "run_failed",
+    StepSkipped = "step_skipped",
+    Paused = "paused",
+    Resumed = "resumed",
+    Updated = "updated",
+    Retried = "retried",
+    Completed = "completed",
+    Failed = "failed",
+    Cancelled = "cancelled",
+    TimedOut = "timed_out",
+);
+
+/// An event and when it was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// When; for people and for figures, never for order.
+    pub at: Time,
+    /// What.
+    pub event: Event,
+}

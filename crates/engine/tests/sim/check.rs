@@ -1,0 +1,295 @@
+//! The invariants, checked entry by entry by a second, simpler reading of the journal that shares no code with the engine's fold.
+//! Names (I2, I4, …) are those of ARCHITECTURE.md's list of invariants. It must not ask the engine anything but for figures to compare.
+use maos_engine::event::{Event, Repeat};
+use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
+use maos_engine::money::Money;
+use maos_engine::plan::Plan;
+use maos_engine::status::Status;
+use maos_engine::task::{ABORT_MS_MAX, Task};
+use maos_engine::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What went wrong, in words.
+pub(crate) type Violation = String;
+
+/// Fails with a formatted violation unless the condition holds.
+macro_rules! ensure {
+    ($cond:expr, $($what:tt)+) => {
+        if !$cond { return Err(format!($($what)+)); }
+    };
+}
+pub(crate) use ensure;
+
+#[derive(Debug, Clone)]
+struct OpenCall {
+    attempt: u32,
+    held: Money,
+    not_before: Time,
+}
+
+/// The second reading of one task's journal.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    status: Option<Status>,
+    started: bool,
+    max_agents: usize,
+    max_cost: Option<Money>,
+    waits_for: BTreeSet<TaskId>,
+    depends: BTreeMap<Place, Vec<Place>>,
+    completed: BTreeSet<Place>,
+    running: BTreeMap<Place, AgentId>,
+    open: BTreeMap<EffectId, OpenCall>,
+    attempts: BTreeMap<EffectId, u32>,
+    /// Model calls whose result is committed.
+    pub(crate) replied: BTreeSet<EffectId>,
+    /// Tool calls with a committed intent: whether they may be repeated, and whether they ended.
+    pub(crate) tools: BTreeMap<EffectId, (Repeat, bool)>,
+    spent: Money,
+    reserved: Money,
+    possibly: Money,
+    /// Epoch of the lease: no entry of an earlier one may follow.
+    pub(crate) epoch: u64,
+}
+
+impl Checker {
+    /// Whether this attempt of a model call has a committed intent.
+    pub(crate) fn intended(&self, effect: &EffectId, attempt: u32) -> bool {
+        self.attempts.get(effect).is_some_and(|a| *a >= attempt)
+    }
+
+    fn committed(&self) -> Money {
+        self.spent.plus(self.reserved).plus(self.possibly)
+    }
+
+    fn become_status(&mut self, next: Status) -> Result<(), Violation> {
+        let before = self.status.replace(next);
+        ensure!(before.is_none_or(|b| b == next || b.may_become(next)), "the task went from {before:?} to {next}");
+        Ok(())
+    }
+
+    fn close(&mut self, effect: &EffectId, billed: bool) -> Result<OpenCall, Violation> {
+        let open = self.open.remove(effect).ok_or_else(|| format!("{effect} was not open"))?;
+        self.reserved = self.reserved.minus(open.held);
+        if billed {
+            self.possibly = self.possibly.plus(open.held);
+        }
+        Ok(open)
+    }
+
+    /// A place ends or is left: a call in flight there is cut off.
+    fn cut(&mut self, place: &Place, at: Time) {
+        let sent_by = at.plus_ms(ABORT_MS_MAX);
+        let at_work = self.running.contains_key(place);
+        let cut: Vec<EffectId> = self.open.keys().filter(|e| e.place == *place).cloned().collect();
+        for effect in cut {
+            let sent = at_work && self.open[&effect].not_before <= sent_by;
+            self.close(&effect, sent).expect("it is open");
+        }
+    }
+
+    fn end_all(&mut self, at: Time, status: Status) -> Result<(), Violation> {
+        let places: BTreeSet<Place> = self.open.keys().map(|e| e.place.clone()).collect();
+        for place in places {
+            self.cut(&place, at);
+        }
+        self.running.clear();
+        self.become_status(status)
+    }
+
+    /// Reads one committed entry.
+    pub(crate) fn read(&mut self, epoch: u64, at: Time, event: &Event) -> Result<(), Violation> {
+        ensure!(epoch >= self.epoch, "I10: an entry of epoch {epoch} after one of {}", self.epoch);
+        self.epoch = epoch;
+        if let Some(status) = self.status
+            && status.is_terminal()
+        {
+            ensure!(
+                matches!(event, Event::DependencyEnded { .. } | Event::Retried { .. } | Event::ToolSettled { .. }),
+                "{} was recorded after the task was {status}",
+                event.kind()
+            );
+        }
+        match event {
+            Event::ModelRequested { .. }
+            | Event::ModelReplied { .. }
+            | Event::ModelFailed { .. }
+            | Event::ModelInterrupted { .. }
+            | Event::ToolRequested { .. }
+            | Event::ToolSettled { .. } => self.read_effect(event),
+            Event::Submitted { spec } => {
+                self.max_agents = spec.max_agents.max(1) as usize;
+                self.max_cost = spec.max_cost;
+                self.waits_for = spec.depends_on.iter().cloned().collect();
+                self.become_status(self.standing())
+            }
+            Event::DependencyEnded { task, status } => {
+                if *status == Status::Completed {
+                    ensure!(self.waits_for.remove(task), "I11: released by {task} twice");
+                    if self.waits_for.is_empty() && self.status == Some(Status::Blocked) {
+                        self.become_status(Status::Queued)?;
+                    }
+                }
+                Ok(())
+            }
+            Event::RunStarted { place, agent, .. } => self.read_start(place, agent),
+            Event::RunParked { place } => {
+                ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
+                Ok(())
+            }
+            Event::PlanAccepted { plan, .. } => {
+                self.read_plan(plan);
+                self.cut(&Place::Plan, at);
+                self.running.remove(&Place::Plan);
+                Ok(())
+            }
+            Event::RunCompleted { place, .. } => {
+                ensure!(self.completed.insert(place.clone()), "I11: {place} completed twice");
+                self.cut(place, at);
+                self.running.remove(place);
+                Ok(())
+            }
+            Event::RunFailed { place, .. } => {
+                self.cut(place, at);
+                self.running.remove(place);
+                Ok(())
+            }
+            Event::Paused { .. } => {
+                ensure!(self.status != Some(Status::Paused), "held twice");
+                self.become_status(Status::Paused)
+            }
+            Event::Resumed {} => self.become_status(self.standing()),
+            Event::Updated { max_agents, max_cost, .. } => {
+                self.max_agents = max_agents.map_or(self.max_agents, |m| m.max(1) as usize);
+                self.max_cost = max_cost.or(self.max_cost);
+                Ok(())
+            }
+            Event::Retried { .. } => {
+                self.started = false;
+                self.become_status(self.standing())
+            }
+            Event::Completed { result } => {
+                ensure!(
+                    result.answer || self.completed.contains(&result.place),
+                    "the result stands at {}, which did not complete",
+                    result.place
+                );
+                self.end_all(at, Status::Completed)
+            }
+            Event::Failed { .. } => self.end_all(at, Status::Failed),
+            Event::Cancelled { .. } => self.end_all(at, Status::Cancelled),
+            Event::TimedOut {} => self.end_all(at, Status::TimedOut),
+            Event::TakenOver { .. }
+            | Event::StateSet { .. }
+            | Event::MessageSent { .. }
+            | Event::MailRead { .. }
+            | Event::PlanRejected { .. }
+            | Event::StepSkipped { .. } => Ok(()),
+        }
+    }
+
+    /// The state of a task that is live and not held.
+    fn standing(&self) -> Status {
+        if !self.waits_for.is_empty() {
+            Status::Blocked
+        } else if self.started {
+            Status::Running
+        } else {
+            Status::Queued
+        }
+    }
+
+    fn read_plan(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            let place = |s: &maos_engine::ids::StepId| Place::Step(s.clone());
+            self.depends.insert(place(&step.id), step.depends_on.iter().map(place).collect());
+        }
+    }
+
+    fn read_start(&mut self, place: &Place, agent: &AgentId) -> Result<(), Violation> {
+        self.started = true;
+        let new = self.running.insert(place.clone(), agent.clone()).is_none();
+        ensure!(self.waits_for.is_empty(), "I11: {place} started before the tasks it waits for completed");
+        ensure!(!self.completed.contains(place), "{place} started after it completed");
+        for before in self.depends.get(place).into_iter().flatten() {
+            ensure!(self.completed.contains(before), "I11: {place} started before {before} completed");
+        }
+        if *place == Place::Synthesis {
+            let all = self.depends.keys().all(|s| self.completed.contains(s));
+            ensure!(all, "I11: the outputs were joined before all were there");
+        }
+        if new {
+            ensure!(self.running.len() <= self.max_agents, "{} agents work on a task that may use {}", self.running.len(), self.max_agents);
+            ensure!(matches!(self.status, Some(Status::Queued | Status::Running)), "{place} started while the task was {:?}", self.status);
+            self.become_status(Status::Running)?;
+        }
+        Ok(())
+    }
+
+    fn read_effect(&mut self, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::ModelRequested { effect, attempt, reserved, not_before, .. } => {
+                let last = self.attempts.insert(effect.clone(), *attempt).unwrap_or(0);
+                ensure!(*attempt == last + 1, "I4: attempt {attempt} of {effect} after {last}");
+                ensure!(!self.replied.contains(effect), "I5: {effect} is asked for again after its result was committed");
+                ensure!(self.running.contains_key(&effect.place), "{effect} is asked for by nobody");
+                ensure!(self.status == Some(Status::Running), "{effect} is asked for while the task is {:?}", self.status);
+                let held = reserved.unwrap_or_default();
+                let open = OpenCall { attempt: *attempt, held, not_before: *not_before };
+                ensure!(self.open.insert(effect.clone(), open).is_none(), "I4: {effect} was open");
+                self.reserved = self.reserved.plus(held);
+                if let Some(max) = self.max_cost {
+                    ensure!(reserved.is_some(), "I8: a call of unknown price under a budget");
+                    ensure!(self.committed() <= max, "I8: ${} is committed of ${max}", self.committed());
+                }
+            }
+            Event::ModelReplied { effect, cost, .. } => {
+                let open = self.close(effect, false)?;
+                ensure!(self.replied.insert(effect.clone()), "I4: {effect} has two results");
+                let cost = cost.unwrap_or_default();
+                ensure!(cost <= open.held || open.held == Money::ZERO, "attempt {} of {effect} cost more than was held", open.attempt);
+                self.spent = self.spent.plus(cost);
+            }
+            Event::ModelFailed { effect, possibly_billed, .. } => {
+                self.close(effect, *possibly_billed)?;
+            }
+            Event::ModelInterrupted { effect } => {
+                self.close(effect, true)?;
+            }
+            Event::ToolRequested { effect, repeat, .. } => {
+                let before = self.tools.insert(effect.clone(), (*repeat, false));
+                ensure!(before.is_none(), "{effect} is intended twice");
+                ensure!(self.running.contains_key(&effect.place), "{effect} is started by nobody");
+            }
+            Event::ToolSettled { effect, .. } => {
+                let tool = self.tools.entry(effect.clone());
+                let tool = tool.or_insert((Repeat::Never, false));
+                ensure!(!tool.1, "{effect} ended twice");
+                tool.1 = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Compares this reading with the engine's state.
+    pub(crate) fn compare(&mut self, task: &Task) -> Result<(), Violation> {
+        let account = task.account;
+        ensure!(
+            (account.spent, account.reserved, account.possibly_billed) == (self.spent, self.reserved, self.possibly),
+            "I8: the account {account:?} should be {:?}",
+            (self.spent, self.reserved, self.possibly)
+        );
+        ensure!(account.reserved >= Money::ZERO, "I8: {account:?}");
+        ensure!(self.status == Some(task.status), "the engine says {}, the journal {:?}", task.status, self.status);
+        let running: BTreeSet<&Place> = self.running.keys().collect();
+        ensure!(running == task.running.iter().collect(), "the engine says {:?} work, the journal {running:?}", task.running);
+        if task.status.is_terminal() {
+            ensure!(
+                self.open.is_empty() && account.reserved == Money::ZERO,
+                "I8: not everything is settled at the end: {:?}",
+                self.open.keys()
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What a node tells about itself: state, agents, models, figures.
+use crate::{Runtime, clock};
+use maos_engine::Time;
+use maos_engine::ids::{AgentId, AgentType, Place, TaskId};
+use maos_engine::money::Money;
+use maos_engine::status::AgentStatus;
+use maos_store::Result as StoreResult;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// An agent of the pool.
+#[derive(Debug, Clone)]
+pub struct AgentView {
+    /// Id.
+    pub id: AgentId,
+    /// Type.
+    pub kind: AgentType,
+    /// State.
+    pub status: AgentStatus,
+    /// Where it works.
+    pub at: Option<(TaskId, Place)>,
+    /// Places served since the node started.
+    pub served: u64,
+    /// In the pool since.
+    pub since: Time,
+    /// Last change.
+    pub changed: Time,
+}
+
+/// A configured model.
+#[derive(Debug, Clone)]
+pub struct ModelView {
+    /// For which type of agent.
+    pub agent_type: String,
+    /// Provider.
+    pub provider: &'static str,
+    /// Model.
+    pub model: String,
+    /// A line that outputs must carry.
+    pub note: Option<String>,
+    /// Where requests go.
+    pub base_url: Option<String>,
+    /// What it costs; `None` if nobody knows.
+    pub price: Option<maos_llm::Price>,
+    /// Since when it is retired, in words.
+    pub retired: Option<String>,
+    /// What replaces it.
+    pub replacement: Option<String>,
+}
+
+/// Whether work can be done.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    /// The store answers and takes writes.
+    pub store: Result<(), String>,
+    /// A model can be asked.
+    pub models: Result<(), String>,
+    /// The disk has room.
+    pub disk: bool,
+}
+
+/// The node at a glance.
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// Since when it runs.
+    pub started: Time,
+    /// Tasks by status.
+    pub tasks: BTreeMap<String, u64>,
+    /// Tasks held in memory.
+    pub live: usize,
+    /// Agents at work.
+    pub agents_busy: u32,
+    /// Agents in the pool.
+    pub agents: usize,
+    /// Most agents at work at once.
+    pub agents_max: u32,
+    /// Places that wait for an agent.
+    pub waiting: usize,
+    /// Tasks that were in flight at a crash and were taken over since the start.
+    pub recovered: u64,
+    /// Tasks put aside, and why.
+    pub quarantined: BTreeMap<TaskId, String>,
+    /// The disk is full.
+    pub storage_full: bool,
+    /// Daily budget: used and limit.
+    pub daily: Option<(Money, Money)>,
+    /// Being stopped.
+    pub draining: bool,
+}
+
+impl Runtime {
+    /// The node at a glance.
+    pub async fn status(&self) -> StoreResult<NodeStatus> {
+        let tasks = self.node.store.counts_by_status().await?.into_iter().collect();
+        let limit = self.node.settings().budget_daily;
+        let daily = limit.and_then(|l| Some((l.minus(self.node.daily_left()?), l)));
+        let pool = self.node.pool();
+        Ok(NodeStatus {
+            started: self.started,
+            tasks,
+            live: self.node.live_count(),
+            agents_busy: pool.busy(),
+            agents: pool.agents().count(),
+            agents_max: pool.node_max(),
+            waiting: pool.waiting(),
+            recovered: self.node.recovered.load(Ordering::Relaxed),
+            quarantined: self.node.quarantined(),
+            storage_full: self.node.full.load(Ordering::Relaxed),
+            daily,
+            draining: self.node.draining.load(Ordering::Relaxed),
+        })
+    }
+
+    /// What was spent and is held today (UTC), over all tasks.
+    pub async fn spent_today(&self) -> StoreResult<Money> {
+        self.node.store.ledger(&crate::ledger::key(clock::now().day())).await.map(Money)
+    }
+
+    /// Whether work can be done now.
+    pub async fn readiness(&self) -> Readiness {
+        let store = match self.node.store.failure() {
+            Some(error) => Err(error.to_string()),
+            None => self.node.store.last_gseq().await.map(|_| ()).map_err(|e| e.to_string()),
+        };
+        Readiness { store, models: self.models_ready().map_err(|e| e.to_string()), disk: !self.node.full.load(Ordering::Relaxed) }
+    }
+
+    /// The agents of the pool, by id.
+    pub fn agents(&self) -> Vec<AgentView> {
+        let view = |a: &maos_engine::pool::Agent| AgentView {
+            id: a.id.clone(),
+            kind: a.kind.clone(),
+            status: if a.at.is_some() { AgentStatus::Busy } else { AgentStatus::Idle },
+            at: a.at.clone(),
+            served: a.served,
+            since: a.since,
+            changed: a.changed,
+        };
+        self.node.pool().agents().map(view).collect()
+    }
+
+    /// The definitions of agents.
+    pub fn definitions(&self) -> Vec<crate::Definition> {
+        self.node.definitions.all().cloned().collect()
+    }
+
+    /// The configured models, by type of agent.
+    pub fn models(&self) -> Vec<ModelView> {
+        let models = self.node.models();
+        let Some(models) = models.as_ref() else { return vec![] };
+        let now_ms = clock::now().0 / 1_000;
+        let view = |d: &crate::Definition| {
+            let chosen = models.model_for(&d.name);
+            let about = chosen.model.describe();
+            let retired = models.retired(chosen.provider, &chosen.name, now_ms);
+            ModelView {
+                agent_type: d.name.clone(),
+                provider: chosen.provider.as_str(),
+                model: chosen.name.to_string(),
+                note: about.note,
+                base_url: about.base_url,
+                price: models.price(chosen.provider, &chosen.name, now_ms),
+                replacement: retired.as_ref().and_then(|r| r.replacement.clone()),
+                retired: retired.map(|r| r.on.to_string()),
+            }
+        };
+        self.node.definitions.all().map(view).collect()
+    }
+
+    /// Asks each configured provider something that costs nothing.
+    pub async fn check_models(&self) -> Vec<(String, std::result::Result<maos_llm::Checked, maos_engine::message::CallError>)> {
+        let models = self.node.models();
+        let Some(models) = models.as_ref() else { return vec![] };
+        let mut out: Vec<(String, _)> = vec![];
+        for d in self.node.definitions.all() {
+            let chosen = models.model_for(&d.name);
+            if !out.iter().any(|(p, _)| *p == chosen.provider.as_str()) {
+                out.push((chosen.provider.as_str().to_owned(), chosen.model.check().await));
+            }
+        }
+        out
+    }
+
+    /// The figures as Prometheus reads them.
+    pub async fn metrics(&self) -> StoreResult<String> {
+        let in_state = self.node.store.counts_by_status().await?;
+        let mut agents: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for a in self.agents() {
+            *agents.entry((a.kind.to_string(), a.status.to_string())).or_default() += 1;
+        }
+        let agents: Vec<_> = agents.into_iter().map(|((k, s), n)| (k, s, n)).collect();
+        Ok(self.node.metrics.text(&in_state, &agents))
+    }
+}

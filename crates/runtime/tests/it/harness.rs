@@ -1,0 +1,40 @@
+//! A node on a temporary directory, with a scripted model.
+use maos_engine::status::Status;
+use maos_engine::task::Task;
+use maos_llm::{Options as LlmOptions, ScriptedOptions};
+use maos_runtime::tools::ToolBox;
+use maos_runtime::{Options, Runtime, Submit};
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) fn options(dir: &Path, script: &str) -> Options {
+    let path = dir.join("script.yml");
+    std::fs::write(&path, script).unwrap();
+    let mut options = Options::new(dir.join("data"));
+    options.models = LlmOptions { scripted: Some(ScriptedOptions { path: Some(path), model: None }), ..LlmOptions::default() };
+    options
+}
+
+pub(crate) async fn open(options: Options) -> Runtime {
+    Runtime::open(options, "test", ToolBox::default()).await.unwrap()
+}
+
+pub(crate) fn work(description: &str) -> Submit {
+    Submit { description: description.into(), ..Submit::default() }
+}
+
+/// Waits until the task is as asked, woken by hints.
+pub(crate) async fn until(runtime: &Runtime, id: &str, done: impl Fn(&Task) -> bool) -> Arc<Task> {
+    let mut hints = runtime.hints();
+    loop {
+        let task = runtime.view(id).await.unwrap();
+        if done(&task) {
+            return task;
+        }
+        let _ = hints.recv().await;
+    }
+}
+
+pub(crate) async fn ended(runtime: &Runtime, id: &str) -> Arc<Task> {
+    until(runtime, id, |t| t.status.is_terminal() || t.status == Status::Paused).await
+}

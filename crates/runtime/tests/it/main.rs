@@ -1,0 +1,3 @@
+//! The runtime from outside: real store, real loop, a scripted model.
+mod harness;
+mod life;

@@ -1,0 +1,273 @@
+//! What the node tells about itself: agents, models, health, figures.
+use async_trait::async_trait;
+use maos_api::Problem;
+use maos_api::agents::{Agent, AgentType};
+use maos_api::problem::ProblemCode;
+use maos_api::query::AgentQuery;
+use maos_api::system::{Health, HealthCheck, ModelInfo, Prices, ProviderInfo, Status};
+use maos_api::words::{AgentStatus, HealthStatus, ModelStatus, TaskStatus};
+use maos_runtime::{ModelView, RuntimeError};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::problems::problem;
+use super::{Wire, convert};
+use crate::backend::{Machine, Reply};
+
+/// Longest check of the providers, in seconds.
+const PROVIDER_CHECK_SECONDS: u64 = 10;
+
+impl Wire {
+    /// An agent that is idle and has done nothing yet.
+    pub(super) fn agent_row(&self, id: &str, kind: &str) -> Agent {
+        let definition = self.runtime.definitions().into_iter().find(|d| d.name == kind);
+        Agent {
+            object: "agent".into(),
+            agent_id: id.to_owned(),
+            agent_type: kind.to_owned(),
+            status: AgentStatus::Idle,
+            capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
+            model: self.runtime.models().into_iter().find(|m| m.agent_type == kind).map(|m| m.model),
+            task_id: None,
+            step_id: None,
+            activity: None,
+            last_activity_at: None,
+            created_at: None,
+            steps_completed: 0,
+            steps_failed: 0,
+            calls: 0,
+            usage: maos_api::tasks::Tokens::default(),
+            cost: convert::cost(Some(maos_engine::money::Money::ZERO)),
+        }
+    }
+
+    async fn checks(&self) -> Vec<HealthCheck> {
+        let begun = std::time::Instant::now();
+        let ready = self.runtime.readiness().await;
+        let store_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let check = |component: &str, result: Result<String, String>, bad: HealthStatus, fix: Option<String>, latency_ms: Option<f64>| {
+            let (status, detail, fix) = match result {
+                Ok(detail) => (HealthStatus::Ok, detail, None),
+                Err(detail) => (bad, detail, fix),
+            };
+            HealthCheck { component: component.into(), status, latency_ms, detail, fix }
+        };
+        let status = self.runtime.status().await.ok();
+        let mut out = vec![check(
+            "database",
+            ready.store.map(|()| "SQLite, write-ahead log, synced at each commit".into()),
+            HealthStatus::Fail,
+            Some("maos logs --level ERROR".into()),
+            Some(store_ms),
+        )];
+        let quarantined: Vec<String> = status.iter().flat_map(|s| s.quarantined.iter().map(|(id, why)| format!("{id}: {why}"))).collect();
+        let storage = match (ready.disk, quarantined.is_empty()) {
+            (false, _) => Err("the disk is full; work pauses and goes on by itself".into()),
+            (true, false) => Err(format!("put aside: {}", quarantined.join("; "))),
+            (true, true) => Ok("room on the disk, no damaged journal seen".into()),
+        };
+        out.push(check("storage", storage, HealthStatus::Degraded, Some("df -h ~/.maos".into()), None));
+        out.push(check("bus", Ok("in-process".into()), HealthStatus::Fail, None, None));
+        if let Some(s) = &status {
+            out.push(check(
+                "agents",
+                Ok(format!("{} of {} at work, {} waiting for one", s.agents_busy, s.agents_max, s.waiting)),
+                HealthStatus::Fail,
+                None,
+                None,
+            ));
+        }
+        out.push(check(
+            "models",
+            ready.models.map(|()| self.models_line()),
+            HealthStatus::Degraded,
+            Some("maos config set claude.api_key, or maos model pull qwen2.5-coder-1.5b".into()),
+            None,
+        ));
+        out
+    }
+
+    fn models_line(&self) -> String {
+        let mut names: Vec<String> = self.runtime.models().into_iter().map(|m| format!("{}/{}", m.provider, m.model)).collect();
+        names.dedup();
+        names.join(", ")
+    }
+
+    async fn provider_checks(&self) -> Vec<HealthCheck> {
+        let limit = Duration::from_secs(PROVIDER_CHECK_SECONDS);
+        let Ok(answers) = tokio::time::timeout(limit, self.runtime.check_models()).await else {
+            let detail = format!("no answer in {PROVIDER_CHECK_SECONDS} s");
+            let fix = Some("maos logs --level WARNING".into());
+            return vec![HealthCheck { component: "provider".into(), status: HealthStatus::Fail, latency_ms: None, detail, fix }];
+        };
+        let mut out = vec![];
+        for (provider, result) in answers {
+            out.push(match result {
+                Ok(checked) => HealthCheck {
+                    component: provider,
+                    status: HealthStatus::Ok,
+                    #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+                    latency_ms: Some(checked.latency_ms as f64),
+                    detail: format!("HTTP {}, {} models listed", checked.status, checked.models.len()),
+                    fix: None,
+                },
+                Err(error) => HealthCheck {
+                    component: provider.clone(),
+                    status: HealthStatus::Fail,
+                    latency_ms: None,
+                    detail: error.message,
+                    fix: Some(format!("maos config show | grep {provider}")),
+                },
+            });
+        }
+        out
+    }
+}
+
+#[async_trait]
+impl Machine for Wire {
+    async fn agents(&self, query: &AgentQuery) -> Reply<Vec<Agent>> {
+        let mut out = vec![];
+        for view in self.runtime.agents() {
+            let mut row = self.agent_row(view.id.as_str(), view.kind.as_str());
+            row.status = convert::agent_status(view.status);
+            row.created_at = Some(convert::time(view.since));
+            row.last_activity_at = Some(convert::time(view.changed));
+            row.steps_completed = view.served - u64::from(view.at.is_some()).min(view.served);
+            if let Some((task, place)) = &view.at {
+                row.task_id = Some(task.to_string());
+                row.step_id = place.step().map(ToString::to_string);
+                let task = self.runtime.view(task.as_str()).await.ok();
+                row.activity = task.and_then(|t| t.at_work(usize::MAX).into_iter().find(|a| a.place == *place)).map(|a| a.activity);
+            }
+            let fits = (query.status.is_empty() || query.status.contains(&row.status))
+                && (query.types.is_empty() || query.types.contains(&row.agent_type));
+            if fits {
+                out.push(row);
+            }
+        }
+        Ok(out)
+    }
+
+    async fn agent(&self, id: &str) -> Reply<Agent> {
+        let all = self.agents(&AgentQuery::default()).await?;
+        all.into_iter()
+            .find(|a| a.agent_id == id)
+            .ok_or_else(|| Box::new(Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{id}'."))))
+    }
+
+    async fn agent_types(&self) -> Reply<Vec<AgentType>> {
+        let models = self.runtime.models();
+        let tools: Vec<String> = maos_engine::share::TOOLS.iter().map(|t| (*t).to_owned()).collect();
+        let row = |d: maos_runtime::Definition| AgentType {
+            object: "agent_type".into(),
+            model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
+            name: d.name,
+            description: d.description,
+            capabilities: d.capabilities,
+            tools: tools.clone(),
+            built_in: true,
+        };
+        Ok(self.runtime.definitions().into_iter().map(row).collect())
+    }
+
+    async fn status(&self) -> Reply<Status> {
+        let s = self.runtime.status().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        let spent = self.runtime.spent_today().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        let model = self.runtime.models().into_iter().find(|m| m.agent_type == "coordinator");
+        let ready = self.runtime.models_ready();
+        let all = |words: &[&str]| words.iter().map(|w| ((*w).to_owned(), 0)).collect::<BTreeMap<String, u64>>();
+        let (mut tasks, mut agents) = (all(TaskStatus::WORDS), all(AgentStatus::WORDS));
+        tasks.extend(s.tasks);
+        for a in self.runtime.agents() {
+            *agents.entry(a.status.to_string()).or_default() += 1;
+        }
+        Ok(Status {
+            object: "status".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            draining: s.draining,
+            started_at: convert::time(s.started),
+            uptime_ms: maos_runtime::clock::now().since_ms(s.started),
+            components: self.checks().await,
+            tasks,
+            agents,
+            agents_max: u64::from(s.agents_max),
+            spent_today: Some(convert::money(spent)),
+            budget_daily: s.daily.map(|(_, limit)| convert::money(limit)),
+            provider: ProviderInfo {
+                name: model.as_ref().map(|m| m.provider.to_owned()),
+                model: model.as_ref().map(|m| m.model.clone()),
+                ready: ready.is_ok(),
+                note: ready.err().map(|e| e.to_string()).or_else(|| model.and_then(|m| m.note)),
+            },
+            storage: "sqlite".into(),
+            bus: "in-process".into(),
+            event_seq: self.runtime.last_gseq().await.map_err(problem)?,
+        })
+    }
+
+    async fn health(&self, component: Option<&str>) -> Reply<Option<Health>> {
+        let mut checks = self.checks().await;
+        // Asked only when wanted: it goes over the network.
+        if component.is_none_or(|name| checks.iter().all(|c| c.component != name)) {
+            checks.extend(self.provider_checks().await);
+        }
+        if let Some(name) = component {
+            checks.retain(|c| c.component == name);
+            if checks.is_empty() {
+                return Ok(None);
+            }
+        }
+        let worst = checks.iter().map(|c| c.status).max().unwrap_or(HealthStatus::Ok);
+        Ok(Some(Health { object: "health".into(), status: worst, checks }))
+    }
+
+    async fn models(&self) -> Reply<Vec<ModelInfo>> {
+        let mut out: Vec<ModelInfo> = vec![];
+        for m in self.runtime.models() {
+            match out.iter_mut().find(|i| i.id == m.model && i.provider == m.provider) {
+                Some(info) => info.used_by.push(m.agent_type),
+                None => out.push(model_info(m)),
+            }
+        }
+        Ok(out)
+    }
+
+    async fn ready(&self) -> Reply<()> {
+        if self.runtime.is_stopping() {
+            return Err(Box::new(Problem::new(ProblemCode::ShuttingDown, "The server is stopping.")));
+        }
+        let ready = self.runtime.readiness().await;
+        ready.store.map_err(|why| Box::new(Problem::new(ProblemCode::NotReady, why)))
+    }
+
+    async fn metrics(&self) -> Reply<String> {
+        let text = self.runtime.metrics().await.map_err(|e| problem(RuntimeError::Store(e)))?;
+        Ok(text.trim_end().trim_end_matches("# EOF").to_owned())
+    }
+}
+
+fn model_info(m: ModelView) -> ModelInfo {
+    let price = |n: i64| maos_api::money::Money::from_nanos(n);
+    ModelInfo {
+        object: "model".into(),
+        id: m.model,
+        provider: m.provider.to_owned(),
+        status: match (&m.retired, m.price.is_some()) {
+            (Some(_), _) => ModelStatus::Retired,
+            (None, true) => ModelStatus::Active,
+            (None, false) => ModelStatus::Unknown,
+        },
+        replacement: m.replacement,
+        prices: m.price.map(|p| Prices {
+            input: price(p.rates.input),
+            output: price(p.rates.output),
+            cache_read: price(p.rates.cache_read),
+            cache_write_5m: price(p.rates.cache_write_5m),
+            cache_write_1h: price(p.rates.cache_write_1h),
+            price_table: p.effective_from.to_string(),
+        }),
+        used_by: vec![m.agent_type],
+    }
+}

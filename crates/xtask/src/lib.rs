@@ -1,0 +1,1 @@
+//! Checks that run with the tests: see `tests/tidy.rs`.
