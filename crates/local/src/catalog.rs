@@ -18,10 +18,7 @@ pub struct Packages {
 impl Packages {
     /// Requirement and member name of the `n`-th wheel (from 1).
     pub fn part(&self, n: u32) -> (String, String) {
-        (
-            self.requirement.replace("{n}", &n.to_string()),
-            self.member.replace("{nn}", &format!("{n:02}")),
-        )
+        (self.requirement.replace("{n}", &n.to_string()), self.member.replace("{nn}", &format!("{n:02}")))
     }
 }
 
@@ -76,11 +73,7 @@ impl Catalog {
 
     /// All names, best first, separated by commas: for error messages.
     pub fn names(&self) -> String {
-        self.models
-            .iter()
-            .map(|m| m.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -137,25 +130,11 @@ mod tests {
     #[test]
     fn built_in_models_are_complete_and_best_first() {
         let catalog = Catalog::default();
-        assert_eq!(
-            catalog.names(),
-            "qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m"
-        );
+        assert_eq!(catalog.names(), "qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m");
         for model in catalog.models() {
             assert_eq!(model.sha256.len(), 64, "{}", model.name);
-            assert!(
-                model
-                    .sha256
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
-                "{}",
-                model.name
-            );
-            assert!(
-                model.url.starts_with("https://") && model.url.ends_with(&model.file),
-                "{}",
-                model.name
-            );
+            assert!(model.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{}", model.name);
+            assert!(model.url.starts_with("https://") && model.url.ends_with(&model.file), "{}", model.name);
             assert_eq!(model.licence, "Apache-2.0");
             assert!(model.worth.ends_with('.'));
         }
@@ -165,15 +144,8 @@ mod tests {
 
     #[test]
     fn parts_are_numbered_from_one() {
-        let packages = Packages {
-            requirement: "x-part{n}==1".into(),
-            parts: 22,
-            member: "part{nn}.bin".into(),
-        };
+        let packages = Packages { requirement: "x-part{n}==1".into(), parts: 22, member: "part{nn}.bin".into() };
         assert_eq!(packages.part(1), ("x-part1==1".into(), "part01.bin".into()));
-        assert_eq!(
-            packages.part(22),
-            ("x-part22==1".into(), "part22.bin".into())
-        );
+        assert_eq!(packages.part(22), ("x-part22==1".into(), "part22.bin".into()));
     }
 }

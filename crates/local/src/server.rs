@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::{Catalog, LocalError, Store};
+use crate::{LocalError, Store};
 
 mod child;
 mod health;
@@ -32,8 +32,6 @@ const SLOTS: u32 = 4;
 pub struct Options {
     /// The folder of this installation (`~/.maos`): `models/`, `llama/`, `logs/` and `run/` lie in it.
     pub home: PathBuf,
-    /// The models that may be served.
-    pub catalog: Catalog,
     /// Catalogue name of the model to serve; the best one present if `None`.
     pub model: Option<String>,
     /// Path of a `llama-server` to use; else the one on the PATH, else the Python wheel.
@@ -49,20 +47,12 @@ pub struct Options {
 impl Options {
     /// The defaults for an installation folder.
     pub fn new(home: impl Into<PathBuf>) -> Self {
-        Self {
-            home: home.into(),
-            catalog: Catalog::default(),
-            model: None,
-            llama_server: None,
-            threads: None,
-            slots: None,
-            context_tokens: None,
-        }
+        Self { home: home.into(), model: None, llama_server: None, threads: None, slots: None, context_tokens: None }
     }
 
     /// The store of this installation.
     pub fn store(&self) -> Store {
-        Store::with_catalog(self.home.join("models"), self.catalog.clone())
+        Store::new(self.home.join("models"))
     }
 
     /// Where the server's output goes.
@@ -72,8 +62,7 @@ impl Options {
 
     fn threads(&self) -> u32 {
         // All cores would be twice as slow as all but one as soon as anything else runs: the slowest thread sets the pace.
-        let cores = std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
         self.threads.unwrap_or(cores.saturating_sub(1)).max(1)
     }
 
@@ -132,20 +121,21 @@ pub struct Local {
 #[derive(Debug)]
 struct Inner {
     options: Options,
+    store: Store,
     state: watch::Sender<State>,
     stop: watch::Sender<bool>,
 }
 
 impl Local {
-    /// Nothing is started yet.
+    /// The models of [`Options::store`]. Nothing is started yet.
     pub fn new(options: Options) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                options,
-                state: watch::Sender::new(State::Idle),
-                stop: watch::Sender::new(false),
-            }),
-        }
+        let store = options.store();
+        Self::with_store(options, store)
+    }
+
+    /// The models of another store, possibly with another catalogue. Nothing is started yet.
+    pub fn with_store(options: Options, store: Store) -> Self {
+        Self { inner: Arc::new(Inner { options, store, state: watch::Sender::new(State::Idle), stop: watch::Sender::new(false) }) }
     }
 
     /// The options this was made with.
@@ -168,10 +158,16 @@ impl Local {
                 State::Ready(endpoint) => return Ok(endpoint),
                 State::GaveUp { error, .. } => return Err(error),
                 State::Stopped => return Err(LocalError::Stopped),
-                State::Idle | State::Starting => {
-                    states.changed().await.expect("the sender lives in self")
-                }
+                State::Idle | State::Starting => states.changed().await.expect("the sender lives in self"),
             }
+        }
+    }
+
+    /// The endpoint if it answers now. Starts nothing.
+    pub fn running(&self) -> Option<Endpoint> {
+        match &*self.inner.state.borrow() {
+            State::Ready(endpoint) => Some(endpoint.clone()),
+            State::Idle | State::Starting | State::GaveUp { .. } | State::Stopped => None,
         }
     }
 
@@ -191,9 +187,7 @@ impl Local {
             State::Starting | State::Ready(_) | State::Stopped => false,
         });
         let mut states = self.inner.state.subscribe();
-        let _stopped = states
-            .wait_for(|state| matches!(state, State::Stopped))
-            .await;
+        let _stopped = states.wait_for(|state| matches!(state, State::Stopped)).await;
     }
 
     fn start_if_needed(&self) {
@@ -209,12 +203,8 @@ impl Local {
             due
         });
         if start {
-            let (options, state, stop) = (
-                self.inner.options.clone(),
-                self.inner.state.clone(),
-                self.inner.stop.subscribe(),
-            );
-            tokio::spawn(supervise::run(options, state, stop));
+            let (options, state, stop) = (self.inner.options.clone(), self.inner.state.clone(), self.inner.stop.subscribe());
+            tokio::spawn(supervise::run(options, self.inner.store.clone(), state, stop));
         }
     }
 }
@@ -236,15 +226,10 @@ impl Deaths {
 
     /// Notes a death. The pause before the next start, or `None` to give up.
     fn next_pause(&mut self, now: Instant) -> Option<Duration> {
-        self.times
-            .retain(|at| now.duration_since(*at) < Self::WINDOW);
+        self.times.retain(|at| now.duration_since(*at) < Self::WINDOW);
         self.times.push(now);
         let count = self.times.len();
-        let max = if self.ever_ready {
-            Self::MAX
-        } else {
-            Self::MAX_NEVER_READY
-        };
+        let max = if self.ever_ready { Self::MAX } else { Self::MAX_NEVER_READY };
         (count < max).then(|| Duration::from_secs(1 << (count - 1)).min(Self::PAUSE_MAX))
     }
 }
@@ -255,34 +240,18 @@ mod tests {
 
     #[tokio::test]
     async fn pauses_grow_and_the_fifth_death_in_five_minutes_is_the_last() {
-        let mut deaths = Deaths {
-            ever_ready: true,
-            ..Deaths::default()
-        };
+        let mut deaths = Deaths { ever_ready: true, ..Deaths::default() };
         let start = Instant::now();
-        let pauses: Vec<_> = (0..5)
-            .map(|n| {
-                deaths
-                    .next_pause(start + Duration::from_secs(n))
-                    .map(|p| p.as_secs())
-            })
-            .collect();
+        let pauses: Vec<_> = (0..5).map(|n| deaths.next_pause(start + Duration::from_secs(n)).map(|p| p.as_secs())).collect();
         assert_eq!(pauses, [Some(1), Some(2), Some(4), Some(8), None]);
         let later = start + Deaths::WINDOW + Duration::from_secs(10);
-        assert_eq!(
-            deaths.next_pause(later),
-            Some(Duration::from_secs(1)),
-            "old deaths are forgotten"
-        );
+        assert_eq!(deaths.next_pause(later), Some(Duration::from_secs(1)), "old deaths are forgotten");
     }
 
     #[tokio::test]
     async fn a_child_that_never_answered_is_tried_twice() {
         let mut deaths = Deaths::default();
-        assert_eq!(
-            deaths.next_pause(Instant::now()),
-            Some(Duration::from_secs(1))
-        );
+        assert_eq!(deaths.next_pause(Instant::now()), Some(Duration::from_secs(1)));
         assert_eq!(deaths.next_pause(Instant::now()), None);
     }
 
@@ -299,12 +268,7 @@ mod tests {
         let local = Local::new(Options::new(dir.path()));
         for _ in 0..2 {
             let error = local.endpoint().await.unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .contains("maos model pull qwen2.5-coder-1.5b"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("maos model pull qwen2.5-coder-1.5b"), "{error}");
         }
         local.stop().await;
     }

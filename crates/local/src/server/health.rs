@@ -18,11 +18,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(super) async fn ready(port: u16, key: &SecretString, model: &str) {
     loop {
         let healthy = get(port, "/health", key).await.is_some();
-        if healthy
-            && get(port, "/v1/models", key)
-                .await
-                .is_some_and(|body| body.contains(&format!("\"{model}\"")))
-        {
+        if healthy && get(port, "/v1/models", key).await.is_some_and(|body| body.contains(&format!("\"{model}\""))) {
             return;
         }
         tokio::time::sleep(POLL).await;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::server::child::{Child, Log, Serve};
 use crate::server::{Deaths, Endpoint, Options, State, health, leftover, runner};
-use crate::{Installed, LocalError, Silent};
+use crate::{Installed, LocalError, Silent, Store};
 
 /// Longest time from the start of the child to its first answer: a cold disk and a large file.
 const START_MAX: Duration = Duration::from_secs(180);
@@ -31,15 +31,11 @@ enum Ended {
 }
 
 /// Keeps the child running until told to stop.
-pub(super) async fn run(
-    options: Options,
-    state: watch::Sender<State>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(options: Options, store: Store, state: watch::Sender<State>, mut stop: watch::Receiver<bool>) {
     let mut deaths = Deaths::default();
     let mut place = None;
     loop {
-        match life(&options, &state, &mut stop, &mut place, &mut deaths).await {
+        match life(&options, &store, &state, &mut stop, &mut place, &mut deaths).await {
             Ended::Stopped => break,
             Ended::Hopeless(error) => return give_up(&state, &stop, error, Duration::ZERO),
             Ended::Died(error) => {
@@ -58,22 +54,10 @@ pub(super) async fn run(
     state.send_replace(State::Stopped);
 }
 
-fn give_up(
-    state: &watch::Sender<State>,
-    stop: &watch::Receiver<bool>,
-    error: LocalError,
-    after: Duration,
-) {
+fn give_up(state: &watch::Sender<State>, stop: &watch::Receiver<bool>, error: LocalError, after: Duration) {
     tracing::error!(%error, "local model given up");
     // A stop that came at the same moment must not be forgotten: it waits for `Stopped`.
-    let next = if *stop.borrow() {
-        State::Stopped
-    } else {
-        State::GaveUp {
-            error,
-            again: Instant::now() + after,
-        }
-    };
+    let next = if *stop.borrow() { State::Stopped } else { State::GaveUp { error, again: Instant::now() + after } };
     state.send_replace(next);
 }
 
@@ -85,13 +69,14 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 /// One life of the child, from the check of the file to its end.
 async fn life(
     options: &Options,
+    store: &Store,
     state: &watch::Sender<State>,
     stop: &mut watch::Receiver<bool>,
     place: &mut Option<Place>,
     deaths: &mut Deaths,
 ) -> Ended {
     let prepared = tokio::select! {
-        prepared = prepare(options) => prepared,
+        prepared = prepare(options, store) => prepared,
         () = told(stop) => return Ended::Stopped,
     };
     let (installed, runner) = match prepared {
@@ -156,19 +141,14 @@ fn died(log: &Log, how: &str, status: std::io::Result<ExitStatus>) -> LocalError
 }
 
 /// Reaps what an earlier process left, checks the file, finds or installs the server program.
-async fn prepare(options: &Options) -> Result<(Installed, runner::Runner), LocalError> {
-    let (home, store, wanted) = (options.home.clone(), options.store(), options.model.clone());
+async fn prepare(options: &Options, store: &Store) -> Result<(Installed, runner::Runner), LocalError> {
+    let (home, store, wanted) = (options.home.clone(), store.clone(), options.model.clone());
     let installed = tokio::task::spawn_blocking(move || {
         leftover::reap(&home);
         let name = match wanted.or_else(|| store.best_present().map(|m| m.name)) {
             Some(name) => name,
             None => {
-                let best = store
-                    .catalog()
-                    .models()
-                    .first()
-                    .map(|m| m.name.clone())
-                    .unwrap_or_default();
+                let best = store.catalog().models().first().map(|m| m.name.clone()).unwrap_or_default();
                 return Err(LocalError::NotInstalled { name: best });
             }
         };
@@ -189,9 +169,7 @@ struct Place {
 impl Place {
     /// The place of before if its port is still free, else a new one.
     fn again(place: &mut Option<Self>) -> Result<&Self, LocalError> {
-        let kept = place
-            .take()
-            .filter(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, p.port)).is_ok());
+        let kept = place.take().filter(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, p.port)).is_ok());
         let now = match kept {
             Some(place) => place,
             None => Self::new()?,
@@ -205,9 +183,6 @@ impl Place {
             .map_err(|e| LocalError::io("open", "a port of 127.0.0.1".as_ref(), &e))?
             .port();
         let key: [u8; KEY_BYTES] = rand::rng().random();
-        Ok(Self {
-            port,
-            key: SecretString::from(crate::store::hex(&key)),
-        })
+        Ok(Self { port, key: SecretString::from(crate::store::hex(&key)) })
     }
 }

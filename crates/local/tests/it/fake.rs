@@ -13,17 +13,12 @@ pub(crate) const BYTES: usize = 2_500_000;
 
 /// The fake model's contents.
 pub(crate) fn contents() -> Vec<u8> {
-    (0..BYTES)
-        .map(|n| u8::try_from(n * 31 % 251).unwrap())
-        .collect()
+    (0..BYTES).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect()
 }
 
 /// A catalogue of one model, `tiny`, whose publisher is `url`.
 pub(crate) fn catalog(url: &str) -> Catalog {
-    let sha256 = Sha256::digest(contents())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sha256 = Sha256::digest(contents()).iter().map(|byte| format!("{byte:02x}")).collect();
     Catalog::new(vec![Model {
         name: "tiny".into(),
         file: "tiny.gguf".into(),
@@ -120,57 +115,26 @@ async fn answer(mut stream: TcpStream, act: Act, seen: Arc<Mutex<Vec<Option<usiz
         head.push(stream.read_u8().await.unwrap());
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
-    let from = head
-        .split("range: bytes=")
-        .nth(1)
-        .map(|rest| rest.split('-').next().unwrap().parse::<usize>().unwrap());
+    let from = head.split("range: bytes=").nth(1).map(|rest| rest.split('-').next().unwrap().parse::<usize>().unwrap());
     seen.lock().unwrap().push(from);
     let mut body = contents();
     if matches!(act, Act::Wrong) {
         body[7] ^= 1;
     }
     let (status, body, cut) = match act {
-        Act::Serve | Act::Wrong => (
-            if from.is_some() {
-                "206 Partial Content"
-            } else {
-                "200 OK"
-            },
-            body.split_off(from.unwrap_or(0)),
-            None,
-        ),
-        Act::CutAfter(n) => (
-            if from.is_some() {
-                "206 Partial Content"
-            } else {
-                "200 OK"
-            },
-            body.split_off(from.unwrap_or(0)),
-            Some(n),
-        ),
+        Act::Serve | Act::Wrong => (if from.is_some() { "206 Partial Content" } else { "200 OK" }, body.split_off(from.unwrap_or(0)), None),
+        Act::CutAfter(n) => (if from.is_some() { "206 Partial Content" } else { "200 OK" }, body.split_off(from.unwrap_or(0)), Some(n)),
         Act::IgnoreRange => ("200 OK", body, None),
         Act::Page => ("200 OK", b"<html>please log in</html>".to_vec(), None),
         Act::Missing => ("404 Not Found", Vec::new(), None),
         Act::Busy => ("503 Service Unavailable", Vec::new(), None),
     };
-    let range = if status.starts_with("206") {
-        format!(
-            "Content-Range: bytes {}-{}/{BYTES}\r\n",
-            from.unwrap(),
-            BYTES - 1
-        )
-    } else {
-        String::new()
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{range}Connection: close\r\n\r\n",
-        body.len()
-    );
+    let range =
+        if status.starts_with("206") { format!("Content-Range: bytes {}-{}/{BYTES}\r\n", from.unwrap(), BYTES - 1) } else { String::new() };
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{range}Connection: close\r\n\r\n", body.len());
     // A client that hangs up early is part of some tests.
     let _ = stream.write_all(head.as_bytes()).await;
-    let _ = stream
-        .write_all(&body[..cut.unwrap_or(body.len()).min(body.len())])
-        .await;
+    let _ = stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())]).await;
     let _ = stream.shutdown().await;
 }
 

@@ -63,17 +63,8 @@ async fn answers_in_words_and_counts_tokens() {
     let (_home, local, endpoint) = start().await;
     let body = json!({"messages": [{"role": "user", "content": "What is 2+2? Reply with the number."}], "max_tokens": 20});
     let answer: Value = post(&endpoint, body).await.json().await.unwrap();
-    assert!(
-        answer["choices"][0]["message"]["content"]
-            .as_str()
-            .unwrap()
-            .contains('4'),
-        "{answer}"
-    );
-    assert!(
-        answer["usage"]["prompt_tokens"].as_u64().unwrap() > 10
-            && answer["usage"]["completion_tokens"].as_u64().unwrap() > 0
-    );
+    assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().contains('4'), "{answer}");
+    assert!(answer["usage"]["prompt_tokens"].as_u64().unwrap() > 10 && answer["usage"]["completion_tokens"].as_u64().unwrap() > 0);
     local.stop().await;
 }
 
@@ -82,12 +73,7 @@ async fn a_stranger_without_the_key_is_refused() {
     let (_home, local, endpoint) = start().await;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = format!("{}/chat/completions", endpoint.base_url);
-    let response = reqwest::Client::new()
-        .post(url)
-        .json(&json!({"messages": []}))
-        .send()
-        .await
-        .unwrap();
+    let response = reqwest::Client::new().post(url).json(&json!({"messages": []})).send().await.unwrap();
     assert_eq!(response.status(), 401);
     local.stop().await;
 }
@@ -103,15 +89,9 @@ async fn a_tool_call_is_recognised_and_its_result_is_taken() {
     assert_eq!(arguments["key"], "answer");
     // The result goes back the way clients send it: the call, then a message of role `tool`.
     let result = json!({"role": "tool", "tool_call_id": call["tool_calls"][0]["id"], "content": "{\"version\":1}"});
-    body["messages"]
-        .as_array_mut()
-        .unwrap()
-        .extend([call, result]);
+    body["messages"].as_array_mut().unwrap().extend([call, result]);
     let after = message(&endpoint, body).await;
-    assert!(
-        after["content"].is_string() || after["tool_calls"].is_array(),
-        "{after}"
-    );
+    assert!(after["content"].is_string() || after["tool_calls"].is_array(), "{after}");
     local.stop().await;
 }
 
@@ -132,19 +112,9 @@ async fn a_tool_call_is_recognised_while_it_streams() {
         .filter(|d| *d != "[DONE]")
         .map(|d| serde_json::from_str(d).unwrap())
         .collect();
-    let part = |at: &str| {
-        chunks
-            .iter()
-            .filter_map(|c| c.pointer(at)?.as_str())
-            .collect::<String>()
-    };
-    assert_eq!(
-        part("/choices/0/delta/tool_calls/0/function/name"),
-        "state_set",
-        "{text}"
-    );
-    let arguments: Value =
-        serde_json::from_str(&part("/choices/0/delta/tool_calls/0/function/arguments")).unwrap();
+    let part = |at: &str| chunks.iter().filter_map(|c| c.pointer(at)?.as_str()).collect::<String>();
+    assert_eq!(part("/choices/0/delta/tool_calls/0/function/name"), "state_set", "{text}");
+    let arguments: Value = serde_json::from_str(&part("/choices/0/delta/tool_calls/0/function/arguments")).unwrap();
     assert_eq!(arguments["key"], "answer");
     assert_eq!(part("/choices/0/finish_reason"), "tool_calls");
     local.stop().await;
@@ -189,11 +159,7 @@ async fn a_plan_held_to_a_schema_parses() {
     let steps = plan["steps"].as_array().unwrap();
     assert!((1..=4).contains(&steps.len()), "{plan}");
     for step in steps {
-        assert!(
-            ["researcher", "coder", "analyst", "tester"]
-                .contains(&step["agent_type"].as_str().unwrap()),
-            "{plan}"
-        );
+        assert!(["researcher", "coder", "analyst", "tester"].contains(&step["agent_type"].as_str().unwrap()), "{plan}");
         assert!(step["depends_on"].is_array(), "{plan}");
     }
     local.stop().await;
@@ -202,17 +168,9 @@ async fn a_plan_held_to_a_schema_parses() {
 #[tokio::test]
 async fn two_calls_at_once_are_both_answered() {
     let (_home, local, endpoint) = start().await;
-    let ask =
-        |what: &str| json!({"messages": [{"role": "user", "content": what}], "max_tokens": 24});
-    let (one, two) = tokio::join!(
-        message(&endpoint, ask("Name a colour.")),
-        message(&endpoint, ask("Name an animal."))
-    );
-    assert!(
-        !one["content"].as_str().unwrap().is_empty()
-            && !two["content"].as_str().unwrap().is_empty(),
-        "{one} {two}"
-    );
+    let ask = |what: &str| json!({"messages": [{"role": "user", "content": what}], "max_tokens": 24});
+    let (one, two) = tokio::join!(message(&endpoint, ask("Name a colour.")), message(&endpoint, ask("Name an animal.")));
+    assert!(!one["content"].as_str().unwrap().is_empty() && !two["content"].as_str().unwrap().is_empty(), "{one} {two}");
     local.stop().await;
 }
 
@@ -220,15 +178,8 @@ async fn two_calls_at_once_are_both_answered() {
 async fn a_killed_model_server_comes_back_and_answers() {
     let (home, local, _) = start().await;
     let mut states = local.watch();
-    kill(
-        Pid::from_raw(child::child_pid(home.path())),
-        Signal::SIGKILL,
-    )
-    .unwrap();
-    states
-        .wait_for(|state| matches!(state, maos_local::State::Starting))
-        .await
-        .unwrap();
+    kill(Pid::from_raw(child::child_pid(home.path())), Signal::SIGKILL).unwrap();
+    states.wait_for(|state| matches!(state, maos_local::State::Starting)).await.unwrap();
     let endpoint = local.endpoint().await.unwrap();
     let body = json!({"messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 8});
     assert!(message(&endpoint, body).await["content"].is_string());
@@ -237,7 +188,7 @@ async fn a_killed_model_server_comes_back_and_answers() {
 
 #[tokio::test]
 async fn helper_that_holds_the_model() {
-    child::hold(real::options).await;
+    child::hold(|home| Local::new(real::options(home))).await;
 }
 
 #[cfg(target_os = "linux")]
@@ -258,13 +209,7 @@ async fn the_launcher_ends_when_its_pipe_closes() {
         return;
     };
     let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/launcher.py");
-    let mut process = Command::new(python)
-        .args(["-I", "-u"])
-        .arg(launcher)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut process = Command::new(python).args(["-I", "-u"]).arg(launcher).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let file = options.store().path(real::MODEL).unwrap();
     let line = json!({"file": file, "alias": "x", "template": "{{ messages }}", "port": 0, "key": "k", "threads": 1, "slots": 1, "context_tokens": 512});
     let mut pipe = process.stdin.take().unwrap();

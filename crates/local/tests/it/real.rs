@@ -12,20 +12,12 @@ pub(crate) const MODEL: &str = "qwen2.5-coder-0.5b";
 pub(crate) fn models_dir() -> PathBuf {
     let cache = || {
         std::env::var_os("XDG_CACHE_HOME")
-            .map_or_else(
-                || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"),
-                PathBuf::from,
-            )
+            .map_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"), PathBuf::from)
             .join("maos-ci/models")
     };
     let dir = std::env::var_os("MAOS_TEST_MODELS").map_or_else(cache, PathBuf::from);
     let file = dir.join(&Catalog::default().get(MODEL).unwrap().file);
-    assert!(
-        file.exists(),
-        "{} is missing; fetch it with: scripts/fetch-model coder-0.5b {}",
-        file.display(),
-        dir.display()
-    );
+    assert!(file.exists(), "{} is missing; fetch it with: scripts/fetch-model coder-0.5b {}", file.display(), dir.display());
     dir
 }
 
@@ -37,7 +29,6 @@ pub(crate) fn options(home: &Path) -> Options {
     std::os::unix::fs::symlink(&models, home.join("models")).unwrap();
     std::os::unix::fs::symlink(&llama, home.join("llama")).unwrap();
     let mut options = Options::new(home);
-    (options.model, options.slots, options.context_tokens) =
-        (Some(MODEL.to_owned()), Some(2), Some(2048));
+    (options.model, options.slots, options.context_tokens) = (Some(MODEL.to_owned()), Some(2), Some(2048));
     options
 }
