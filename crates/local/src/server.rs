@@ -94,7 +94,7 @@ pub struct Endpoint {
 
 /// Where the child stands.
 #[derive(Debug, Clone)]
-enum Phase {
+pub enum State {
     /// Never needed so far.
     Idle,
     /// Coming up, or waiting before the next attempt.
@@ -102,7 +102,12 @@ enum Phase {
     /// Answering.
     Ready(Endpoint),
     /// Given up; a new attempt may be made from `again` on.
-    GaveUp { error: LocalError, again: Instant },
+    GaveUp {
+        /// Why.
+        error: LocalError,
+        /// From when on [`Local::endpoint`] tries again.
+        again: Instant,
+    },
     /// Ended for good.
     Stopped,
 }
@@ -116,14 +121,21 @@ pub struct Local {
 #[derive(Debug)]
 struct Inner {
     options: Options,
-    phase: watch::Sender<Phase>,
+    store: Store,
+    state: watch::Sender<State>,
     stop: watch::Sender<bool>,
 }
 
 impl Local {
-    /// Nothing is started yet.
+    /// The models of [`Options::store`]. Nothing is started yet.
     pub fn new(options: Options) -> Self {
-        Self { inner: Arc::new(Inner { options, phase: watch::Sender::new(Phase::Idle), stop: watch::Sender::new(false) }) }
+        let store = options.store();
+        Self::with_store(options, store)
+    }
+
+    /// The models of another store, possibly with another catalogue. Nothing is started yet.
+    pub fn with_store(options: Options, store: Store) -> Self {
+        Self { inner: Arc::new(Inner { options, store, state: watch::Sender::new(State::Idle), stop: watch::Sender::new(false) }) }
     }
 
     /// The options this was made with.
@@ -139,55 +151,60 @@ impl Local {
     /// [`LocalError::Server`]: it died too often; tried again by the first call some minutes later. [`LocalError::Stopped`].
     pub async fn endpoint(&self) -> Result<Endpoint, LocalError> {
         self.start_if_needed();
-        let mut phases = self.inner.phase.subscribe();
+        let mut states = self.inner.state.subscribe();
         loop {
-            let phase = phases.borrow_and_update().clone();
-            match phase {
-                Phase::Ready(endpoint) => return Ok(endpoint),
-                Phase::GaveUp { error, .. } => return Err(error),
-                Phase::Stopped => return Err(LocalError::Stopped),
-                Phase::Idle | Phase::Starting => phases.changed().await.expect("the sender lives in self"),
+            let state = states.borrow_and_update().clone();
+            match state {
+                State::Ready(endpoint) => return Ok(endpoint),
+                State::GaveUp { error, .. } => return Err(error),
+                State::Stopped => return Err(LocalError::Stopped),
+                State::Idle | State::Starting => states.changed().await.expect("the sender lives in self"),
             }
         }
     }
 
     /// The endpoint if it answers now. Starts nothing.
     pub fn running(&self) -> Option<Endpoint> {
-        match &*self.inner.phase.borrow() {
-            Phase::Ready(endpoint) => Some(endpoint.clone()),
-            Phase::Idle | Phase::Starting | Phase::GaveUp { .. } | Phase::Stopped => None,
+        match &*self.inner.state.borrow() {
+            State::Ready(endpoint) => Some(endpoint.clone()),
+            State::Idle | State::Starting | State::GaveUp { .. } | State::Stopped => None,
         }
+    }
+
+    /// Where the child stands, now and on every change. Starts nothing.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.inner.state.subscribe()
     }
 
     /// Ends the child and waits until it is gone. For good: later calls of [`Local::endpoint`] fail with [`LocalError::Stopped`].
     pub async fn stop(&self) {
         self.inner.stop.send_replace(true);
-        self.inner.phase.send_if_modified(|phase| match phase {
-            Phase::Idle | Phase::GaveUp { .. } => {
-                *phase = Phase::Stopped;
+        self.inner.state.send_if_modified(|state| match state {
+            State::Idle | State::GaveUp { .. } => {
+                *state = State::Stopped;
                 true
             }
-            Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
+            State::Starting | State::Ready(_) | State::Stopped => false,
         });
-        let mut phases = self.inner.phase.subscribe();
-        let _stopped = phases.wait_for(|phase| matches!(phase, Phase::Stopped)).await;
+        let mut states = self.inner.state.subscribe();
+        let _stopped = states.wait_for(|state| matches!(state, State::Stopped)).await;
     }
 
     fn start_if_needed(&self) {
-        let start = self.inner.phase.send_if_modified(|phase| {
-            let due = match phase {
-                Phase::Idle => true,
-                Phase::GaveUp { again, .. } => Instant::now() >= *again,
-                Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
+        let start = self.inner.state.send_if_modified(|state| {
+            let due = match state {
+                State::Idle => true,
+                State::GaveUp { again, .. } => Instant::now() >= *again,
+                State::Starting | State::Ready(_) | State::Stopped => false,
             };
             if due {
-                *phase = Phase::Starting;
+                *state = State::Starting;
             }
             due
         });
         if start {
-            let (options, phase, stop) = (self.inner.options.clone(), self.inner.phase.clone(), self.inner.stop.subscribe());
-            tokio::spawn(supervise::run(options, phase, stop));
+            let (options, state, stop) = (self.inner.options.clone(), self.inner.state.clone(), self.inner.stop.subscribe());
+            tokio::spawn(supervise::run(options, self.inner.store.clone(), state, stop));
         }
     }
 }

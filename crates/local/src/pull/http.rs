@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Cuts in a row without a single new byte before the source is given up.
 const IDLE_CUTS_MAX: u32 = 4;
+/// Pause before the second connection in a row that may bring nothing; doubled for each further one.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
 
 /// How one connection ended.
 enum End {
@@ -60,7 +62,7 @@ pub(super) async fn fetch(store: &Store, model: &Model, url: &str, progress: &dy
         progress.step(Step::Note(&format!("{url}: {reason}; continuing at byte {now}")));
         // The first retry is immediate: most cuts are a single lost connection.
         if idle_cuts > 0 {
-            tokio::time::sleep(Duration::from_secs(1 << (idle_cuts - 1))).await;
+            tokio::time::sleep(PAUSE_FIRST * (1 << (idle_cuts - 1))).await;
         }
     }
 }
@@ -113,8 +115,10 @@ async fn connection(client: &Client, model: &Model, url: &str, part: &Path, have
             remove(part).await?;
             Ok(End::Cut("the server could not continue the download; starting over".to_owned()))
         }
-        StatusCode::TOO_MANY_REQUESTS => Ok(End::Cut("the server answered 429 (too many requests)".to_owned())),
-        _ if status.is_server_error() => Ok(End::Cut(format!("the server answered {status}"))),
+        // With nothing to continue, another source may do better at once.
+        _ if have > 0 && (status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) => {
+            Ok(End::Cut(format!("the server answered {status}")))
+        }
         _ => Err(unreachable(url, &format!("the server answered {status}"))),
     }
 }

@@ -22,6 +22,8 @@ use crate::server::runner::Runner;
 
 /// The Python side of [`Runner::Wheel`].
 const LAUNCHER: &str = include_str!("../../assets/launcher.py");
+/// One template for all models of the catalogue: they share the ChatML marks.
+const TEMPLATE: &str = include_str!("../../assets/chatml.jinja");
 /// Time between the polite and the final signal.
 const END_GRACE: Duration = Duration::from_secs(3);
 /// A log longer than this is moved aside (one old one is kept), in bytes.
@@ -34,7 +36,6 @@ const LOG_TAIL_LINES: usize = 15;
 pub(super) struct Serve {
     pub(super) model: String,
     pub(super) file: PathBuf,
-    pub(super) template: &'static str,
     pub(super) port: u16,
     pub(super) key: SecretString,
     pub(super) threads: u32,
@@ -58,7 +59,7 @@ impl Child {
         let dir = home.join("llama");
         fs::create_dir_all(&dir).map_err(|e| LocalError::io("create", &dir, &e))?;
         let mut command = match runner {
-            Runner::Binary(program) => binary(program, serve, &write_asset(&dir, "template.jinja", serve.template)?),
+            Runner::Binary(program) => binary(program, serve, &write_asset(&dir, "template.jinja", TEMPLATE)?),
             Runner::Wheel(python) => wheel(python, &write_asset(&dir, "launcher.py", LAUNCHER)?),
         };
         command.stdout(log.writer()?).stderr(log.writer()?).process_group(0).kill_on_drop(true);
@@ -123,7 +124,7 @@ fn launcher_line(serve: &Serve) -> String {
     let mut line = serde_json::json!({
         "file": serve.file,
         "alias": serve.model,
-        "template": serve.template,
+        "template": TEMPLATE,
         "port": serve.port,
         "key": serve.key.expose_secret(),
         "threads": serve.threads,
@@ -135,9 +136,14 @@ fn launcher_line(serve: &Serve) -> String {
     line
 }
 
+/// Writes a file that other servers of the same folder may be reading: they see the old or the new one, never half of it.
 fn write_asset(dir: &Path, name: &str, text: &str) -> Result<PathBuf, LocalError> {
     let path = dir.join(name);
-    fs::write(&path, text).map_err(|e| LocalError::io("write", &path, &e))?;
+    if !fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        let new = dir.join(format!("{name}.{:016x}", rand::random::<u64>()));
+        fs::write(&new, text).map_err(|e| LocalError::io("write", &new, &e))?;
+        fs::rename(&new, &path).map_err(|e| LocalError::io("write", &path, &e))?;
+    }
     Ok(path)
 }
 

@@ -37,7 +37,7 @@ async fn get(port: u16, path: &str, key: &SecretString) -> Option<String> {
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.ok()?;
         let text = String::from_utf8_lossy(&answer).into_owned();
-        text.starts_with("HTTP/1.1 200").then_some(text)
+        (text.split(' ').nth(1) == Some("200")).then_some(text)
     })
     .await
     .ok()
