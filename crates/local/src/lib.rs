@@ -12,8 +12,8 @@ mod pull;
 mod server;
 mod store;
 
-pub use catalog::{Catalog, Model, Packages, Template};
+pub use catalog::{Catalog, Model, Packages};
 pub use error::LocalError;
 pub use pull::{Progress, Silent, Source, Step, pull};
-pub use server::{Endpoint, Local, Options, Runner, find_runner, prepare_runner};
+pub use server::{Endpoint, Local, Options, Runner, State, find_runner, prepare_runner};
 pub use store::{Installed, Store};

@@ -71,9 +71,7 @@ impl Source {
         match text {
             "publisher" => Self::Publisher,
             "python-packages" => Self::PythonPackages,
-            url if url.starts_with("https://") || url.starts_with("http://") => {
-                Self::Url(url.to_owned())
-            }
+            url if url.starts_with("https://") || url.starts_with("http://") => Self::Url(url.to_owned()),
             path => Self::File(PathBuf::from(path)),
         }
     }
@@ -94,33 +92,16 @@ impl Source {
 /// # Errors
 /// [`LocalError::UnknownModel`]; [`LocalError::Unreachable`] for a single source, [`LocalError::NoSource`] when all of several failed;
 /// [`LocalError::WrongContents`] (nothing is installed); [`LocalError::DiskFull`]; [`LocalError::Io`].
-pub async fn pull(
-    store: &Store,
-    name: &str,
-    source: Source,
-    progress: &dyn Progress,
-) -> Result<Installed, LocalError> {
+pub async fn pull(store: &Store, name: &str, source: Source, progress: &dyn Progress) -> Result<Installed, LocalError> {
     let model = store.model(name)?.clone();
-    let _lock = store
-        .lock(&model, || {
-            progress.step(Step::Note(&format!(
-                "another pull of {name} is running; waiting for it"
-            )))
-        })
-        .await?;
+    let _lock = store.lock(&model, || progress.step(Step::Note(&format!("another pull of {name} is running; waiting for it")))).await?;
     match verify(store, &model).await {
         Ok(installed) => return Ok(installed),
         Err(LocalError::NotInstalled { .. }) => {}
-        Err(wrong @ LocalError::WrongContents { .. }) => {
-            progress.step(Step::Note(&format!("{wrong}; fetching it again")))
-        }
+        Err(wrong @ LocalError::WrongContents { .. }) => progress.step(Step::Note(&format!("{wrong}; fetching it again"))),
         Err(other) => return Err(other),
     }
-    let sources = if source == Source::Auto {
-        Source::of(&model)
-    } else {
-        vec![source]
-    };
+    let sources = if source == Source::Auto { Source::of(&model) } else { vec![source] };
     let mut failures = Vec::new();
     for source in &sources {
         match fetch(store, &model, source, progress).await {
@@ -142,11 +123,7 @@ pub async fn pull(
     }
     Err(LocalError::NoSource {
         name: name.to_owned(),
-        attempts: failures
-            .iter()
-            .map(|e| format!("  - {e}"))
-            .collect::<Vec<_>>()
-            .join("\n"),
+        attempts: failures.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n"),
         advice: advice(&model),
     })
 }
@@ -163,18 +140,10 @@ fn advice(model: &Model) -> String {
     )
 }
 
-async fn fetch(
-    store: &Store,
-    model: &Model,
-    source: &Source,
-    progress: &dyn Progress,
-) -> Result<Installed, LocalError> {
+async fn fetch(store: &Store, model: &Model, source: &Source, progress: &dyn Progress) -> Result<Installed, LocalError> {
     let origin = match source {
         Source::Auto | Source::Publisher => {
-            progress.step(Step::Note(&format!(
-                "fetching {} from its publisher, {} ({})",
-                model.name, model.publisher, model.url
-            )));
+            progress.step(Step::Note(&format!("fetching {} from its publisher, {} ({})", model.name, model.publisher, model.url)));
             http::fetch(store, model, &model.url, progress).await?;
             model.url.clone()
         }
@@ -184,16 +153,8 @@ async fn fetch(
             url.clone()
         }
         Source::File(path) => {
-            let file = if path.is_dir() {
-                path.join(&model.file)
-            } else {
-                path.clone()
-            };
-            progress.step(Step::Note(&format!(
-                "copying {} from {}",
-                model.name,
-                file.display()
-            )));
+            let file = if path.is_dir() { path.join(&model.file) } else { path.clone() };
+            progress.step(Step::Note(&format!("copying {} from {}", model.name, file.display())));
             adopt::fetch(store, model, &file, progress).await?;
             file.display().to_string()
         }
@@ -204,11 +165,7 @@ async fn fetch(
     };
     let (store, model) = (store.clone(), model.clone());
     let total = model.bytes;
-    blocking(
-        move |tick| store.commit(&model, &origin, tick),
-        |done| progress.step(Step::Checked { done, total }),
-    )
-    .await
+    blocking(move |tick| store.commit(&model, &origin, tick), |done| progress.step(Step::Checked { done, total })).await
 }
 
 async fn verify(store: &Store, model: &Model) -> Result<Installed, LocalError> {
@@ -217,10 +174,7 @@ async fn verify(store: &Store, model: &Model) -> Result<Installed, LocalError> {
 }
 
 /// Runs `work` on a thread that may block and passes its ticks on from the calling task.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce(&mut dyn FnMut(u64)) -> T + Send + 'static,
-    on_tick: impl Fn(u64),
-) -> T {
+async fn blocking<T: Send + 'static>(work: impl FnOnce(&mut dyn FnMut(u64)) -> T + Send + 'static, on_tick: impl Fn(u64)) -> T {
     let (ticks, mut latest) = tokio::sync::watch::channel(0);
     let mut handle = tokio::task::spawn_blocking(move || {
         work(&mut |done| {
@@ -238,27 +192,13 @@ async fn blocking<T: Send + 'static>(
 /// Refuses to begin what cannot fit.
 fn check_space(dir: &Path, needed: u64) -> Result<(), LocalError> {
     let free = free_bytes(dir)?;
-    if free < needed {
-        Err(LocalError::DiskFull {
-            dir: dir.to_path_buf(),
-            needed,
-            free,
-        })
-    } else {
-        Ok(())
-    }
+    if free < needed { Err(LocalError::DiskFull { dir: dir.to_path_buf(), needed, free }) } else { Ok(()) }
 }
 
 fn free_bytes(dir: &Path) -> Result<u64, LocalError> {
     let stat = statvfs(dir).map_err(|e| LocalError::io("read", dir, &e.into()))?;
-    #[expect(
-        clippy::useless_conversion,
-        reason = "the fields are narrower on some systems"
-    )]
-    let (blocks, size) = (
-        u64::from(stat.blocks_available()),
-        u64::from(stat.fragment_size()),
-    );
+    #[expect(clippy::useless_conversion, reason = "the fields are narrower on some systems")]
+    let (blocks, size) = (u64::from(stat.blocks_available()), u64::from(stat.fragment_size()));
     Ok(blocks.saturating_mul(size))
 }
 
@@ -267,11 +207,7 @@ fn write_error(path: &Path, needed: u64, error: &std::io::Error) -> LocalError {
     let dir = path.parent().unwrap_or(path);
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            LocalError::DiskFull {
-                dir: dir.to_path_buf(),
-                needed,
-                free: free_bytes(dir).unwrap_or(0),
-            }
+            LocalError::DiskFull { dir: dir.to_path_buf(), needed, free: free_bytes(dir).unwrap_or(0) }
         }
         _ => LocalError::io("write", path, error),
     }
@@ -285,14 +221,8 @@ mod tests {
     fn from_is_read_as_a_word_an_address_or_a_path() {
         assert_eq!(Source::parse("publisher"), Source::Publisher);
         assert_eq!(Source::parse("python-packages"), Source::PythonPackages);
-        assert_eq!(
-            Source::parse("https://h/x.gguf"),
-            Source::Url("https://h/x.gguf".into())
-        );
-        assert_eq!(
-            Source::parse("/tmp/x.gguf"),
-            Source::File("/tmp/x.gguf".into())
-        );
+        assert_eq!(Source::parse("https://h/x.gguf"), Source::Url("https://h/x.gguf".into()));
+        assert_eq!(Source::parse("/tmp/x.gguf"), Source::File("/tmp/x.gguf".into()));
     }
 
     #[test]
@@ -300,15 +230,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         check_space(dir.path(), 1).unwrap();
         let error = check_space(dir.path(), u64::MAX).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                LocalError::DiskFull {
-                    needed: u64::MAX,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, LocalError::DiskFull { needed: u64::MAX, .. }), "{error}");
     }
 }

@@ -47,14 +47,7 @@ pub struct Options {
 impl Options {
     /// The defaults for an installation folder.
     pub fn new(home: impl Into<PathBuf>) -> Self {
-        Self {
-            home: home.into(),
-            model: None,
-            llama_server: None,
-            threads: None,
-            slots: None,
-            context_tokens: None,
-        }
+        Self { home: home.into(), model: None, llama_server: None, threads: None, slots: None, context_tokens: None }
     }
 
     /// The store of this installation.
@@ -69,8 +62,7 @@ impl Options {
 
     fn threads(&self) -> u32 {
         // All cores would be twice as slow as all but one as soon as anything else runs: the slowest thread sets the pace.
-        let cores = std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
         self.threads.unwrap_or(cores.saturating_sub(1)).max(1)
     }
 
@@ -102,7 +94,7 @@ pub struct Endpoint {
 
 /// Where the child stands.
 #[derive(Debug, Clone)]
-enum Phase {
+pub enum State {
     /// Never needed so far.
     Idle,
     /// Coming up, or waiting before the next attempt.
@@ -110,7 +102,12 @@ enum Phase {
     /// Answering.
     Ready(Endpoint),
     /// Given up; a new attempt may be made from `again` on.
-    GaveUp { error: LocalError, again: Instant },
+    GaveUp {
+        /// Why.
+        error: LocalError,
+        /// From when on [`Local::endpoint`] tries again.
+        again: Instant,
+    },
     /// Ended for good.
     Stopped,
 }
@@ -124,20 +121,21 @@ pub struct Local {
 #[derive(Debug)]
 struct Inner {
     options: Options,
-    phase: watch::Sender<Phase>,
+    store: Store,
+    state: watch::Sender<State>,
     stop: watch::Sender<bool>,
 }
 
 impl Local {
-    /// Nothing is started yet.
+    /// The models of [`Options::store`]. Nothing is started yet.
     pub fn new(options: Options) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                options,
-                phase: watch::Sender::new(Phase::Idle),
-                stop: watch::Sender::new(false),
-            }),
-        }
+        let store = options.store();
+        Self::with_store(options, store)
+    }
+
+    /// The models of another store, possibly with another catalogue. Nothing is started yet.
+    pub fn with_store(options: Options, store: Store) -> Self {
+        Self { inner: Arc::new(Inner { options, store, state: watch::Sender::new(State::Idle), stop: watch::Sender::new(false) }) }
     }
 
     /// The options this was made with.
@@ -153,63 +151,60 @@ impl Local {
     /// [`LocalError::Server`]: it died too often; tried again by the first call some minutes later. [`LocalError::Stopped`].
     pub async fn endpoint(&self) -> Result<Endpoint, LocalError> {
         self.start_if_needed();
-        let mut phases = self.inner.phase.subscribe();
+        let mut states = self.inner.state.subscribe();
         loop {
-            let phase = phases.borrow_and_update().clone();
-            match phase {
-                Phase::Ready(endpoint) => return Ok(endpoint),
-                Phase::GaveUp { error, .. } => return Err(error),
-                Phase::Stopped => return Err(LocalError::Stopped),
-                Phase::Idle | Phase::Starting => {
-                    phases.changed().await.expect("the sender lives in self")
-                }
+            let state = states.borrow_and_update().clone();
+            match state {
+                State::Ready(endpoint) => return Ok(endpoint),
+                State::GaveUp { error, .. } => return Err(error),
+                State::Stopped => return Err(LocalError::Stopped),
+                State::Idle | State::Starting => states.changed().await.expect("the sender lives in self"),
             }
         }
     }
 
     /// The endpoint if it answers now. Starts nothing.
     pub fn running(&self) -> Option<Endpoint> {
-        match &*self.inner.phase.borrow() {
-            Phase::Ready(endpoint) => Some(endpoint.clone()),
-            Phase::Idle | Phase::Starting | Phase::GaveUp { .. } | Phase::Stopped => None,
+        match &*self.inner.state.borrow() {
+            State::Ready(endpoint) => Some(endpoint.clone()),
+            State::Idle | State::Starting | State::GaveUp { .. } | State::Stopped => None,
         }
+    }
+
+    /// Where the child stands, now and on every change. Starts nothing.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.inner.state.subscribe()
     }
 
     /// Ends the child and waits until it is gone. For good: later calls of [`Local::endpoint`] fail with [`LocalError::Stopped`].
     pub async fn stop(&self) {
         self.inner.stop.send_replace(true);
-        self.inner.phase.send_if_modified(|phase| match phase {
-            Phase::Idle | Phase::GaveUp { .. } => {
-                *phase = Phase::Stopped;
+        self.inner.state.send_if_modified(|state| match state {
+            State::Idle | State::GaveUp { .. } => {
+                *state = State::Stopped;
                 true
             }
-            Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
+            State::Starting | State::Ready(_) | State::Stopped => false,
         });
-        let mut phases = self.inner.phase.subscribe();
-        let _stopped = phases
-            .wait_for(|phase| matches!(phase, Phase::Stopped))
-            .await;
+        let mut states = self.inner.state.subscribe();
+        let _stopped = states.wait_for(|state| matches!(state, State::Stopped)).await;
     }
 
     fn start_if_needed(&self) {
-        let start = self.inner.phase.send_if_modified(|phase| {
-            let due = match phase {
-                Phase::Idle => true,
-                Phase::GaveUp { again, .. } => Instant::now() >= *again,
-                Phase::Starting | Phase::Ready(_) | Phase::Stopped => false,
+        let start = self.inner.state.send_if_modified(|state| {
+            let due = match state {
+                State::Idle => true,
+                State::GaveUp { again, .. } => Instant::now() >= *again,
+                State::Starting | State::Ready(_) | State::Stopped => false,
             };
             if due {
-                *phase = Phase::Starting;
+                *state = State::Starting;
             }
             due
         });
         if start {
-            let (options, phase, stop) = (
-                self.inner.options.clone(),
-                self.inner.phase.clone(),
-                self.inner.stop.subscribe(),
-            );
-            tokio::spawn(supervise::run(options, phase, stop));
+            let (options, state, stop) = (self.inner.options.clone(), self.inner.state.clone(), self.inner.stop.subscribe());
+            tokio::spawn(supervise::run(options, self.inner.store.clone(), state, stop));
         }
     }
 }
@@ -231,15 +226,10 @@ impl Deaths {
 
     /// Notes a death. The pause before the next start, or `None` to give up.
     fn next_pause(&mut self, now: Instant) -> Option<Duration> {
-        self.times
-            .retain(|at| now.duration_since(*at) < Self::WINDOW);
+        self.times.retain(|at| now.duration_since(*at) < Self::WINDOW);
         self.times.push(now);
         let count = self.times.len();
-        let max = if self.ever_ready {
-            Self::MAX
-        } else {
-            Self::MAX_NEVER_READY
-        };
+        let max = if self.ever_ready { Self::MAX } else { Self::MAX_NEVER_READY };
         (count < max).then(|| Duration::from_secs(1 << (count - 1)).min(Self::PAUSE_MAX))
     }
 }
@@ -250,34 +240,18 @@ mod tests {
 
     #[tokio::test]
     async fn pauses_grow_and_the_fifth_death_in_five_minutes_is_the_last() {
-        let mut deaths = Deaths {
-            ever_ready: true,
-            ..Deaths::default()
-        };
+        let mut deaths = Deaths { ever_ready: true, ..Deaths::default() };
         let start = Instant::now();
-        let pauses: Vec<_> = (0..5)
-            .map(|n| {
-                deaths
-                    .next_pause(start + Duration::from_secs(n))
-                    .map(|p| p.as_secs())
-            })
-            .collect();
+        let pauses: Vec<_> = (0..5).map(|n| deaths.next_pause(start + Duration::from_secs(n)).map(|p| p.as_secs())).collect();
         assert_eq!(pauses, [Some(1), Some(2), Some(4), Some(8), None]);
         let later = start + Deaths::WINDOW + Duration::from_secs(10);
-        assert_eq!(
-            deaths.next_pause(later),
-            Some(Duration::from_secs(1)),
-            "old deaths are forgotten"
-        );
+        assert_eq!(deaths.next_pause(later), Some(Duration::from_secs(1)), "old deaths are forgotten");
     }
 
     #[tokio::test]
     async fn a_child_that_never_answered_is_tried_twice() {
         let mut deaths = Deaths::default();
-        assert_eq!(
-            deaths.next_pause(Instant::now()),
-            Some(Duration::from_secs(1))
-        );
+        assert_eq!(deaths.next_pause(Instant::now()), Some(Duration::from_secs(1)));
         assert_eq!(deaths.next_pause(Instant::now()), None);
     }
 
@@ -294,12 +268,7 @@ mod tests {
         let local = Local::new(Options::new(dir.path()));
         for _ in 0..2 {
             let error = local.endpoint().await.unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .contains("maos model pull qwen2.5-coder-1.5b"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("maos model pull qwen2.5-coder-1.5b"), "{error}");
         }
         local.stop().await;
     }

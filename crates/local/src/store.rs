@@ -58,10 +58,7 @@ impl Store {
 
     /// The store in `dir` with another catalogue.
     pub fn with_catalog(dir: impl Into<PathBuf>, catalog: Catalog) -> Self {
-        Self {
-            dir: dir.into(),
-            catalog,
-        }
+        Self { dir: dir.into(), catalog }
     }
 
     /// The folder.
@@ -76,11 +73,7 @@ impl Store {
 
     /// What is installed, best model first. Unreadable or foreign files are not listed.
     pub fn list(&self) -> Vec<Installed> {
-        self.catalog
-            .models()
-            .iter()
-            .filter_map(|model| self.installed(model))
-            .collect()
+        self.catalog.models().iter().filter_map(|model| self.installed(model)).collect()
     }
 
     /// The best model that is installed, if any.
@@ -90,9 +83,7 @@ impl Store {
 
     /// The file of a model, whether it exists or not; `None` for a name that is not in the catalogue.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.catalog
-            .get(name)
-            .map(|model| self.dir.join(&model.file))
+        self.catalog.get(name).map(|model| self.dir.join(&model.file))
     }
 
     /// Removes a model: file, note and partial download. Returns the bytes freed.
@@ -116,9 +107,7 @@ impl Store {
             }
             Ok(()) | Err(_) => {}
         }
-        freed.ok_or_else(|| LocalError::NotInstalled {
-            name: name.to_owned(),
-        })
+        freed.ok_or_else(|| LocalError::NotInstalled { name: name.to_owned() })
     }
 
     /// Makes sure that the file of `name` is what the catalogue says, hashing it if that was not done since it last changed.
@@ -128,34 +117,17 @@ impl Store {
     /// [`LocalError::UnknownModel`], [`LocalError::NotInstalled`], [`LocalError::WrongContents`], [`LocalError::Io`].
     pub fn verify(&self, name: &str) -> Result<Installed, LocalError> {
         let model = self.model(name)?;
-        let installed = self
-            .installed(model)
-            .ok_or_else(|| LocalError::NotInstalled {
-                name: name.to_owned(),
-            })?;
+        let installed = self.installed(model).ok_or_else(|| LocalError::NotInstalled { name: name.to_owned() })?;
         if installed.verified {
             return Ok(installed);
         }
-        check_contents(
-            model,
-            &installed.file,
-            &installed.file.display().to_string(),
-            &mut |_| {},
-        )?;
+        check_contents(model, &installed.file, &installed.file.display().to_string(), &mut |_| {})?;
         self.write_note(model)?;
-        Ok(Installed {
-            verified: true,
-            ..installed
-        })
+        Ok(Installed { verified: true, ..installed })
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&Model, LocalError> {
-        self.catalog
-            .get(name)
-            .ok_or_else(|| LocalError::UnknownModel {
-                name: name.to_owned(),
-                known: self.catalog.names(),
-            })
+        self.catalog.get(name).ok_or_else(|| LocalError::UnknownModel { name: name.to_owned(), known: self.catalog.names() })
     }
 
     pub(crate) fn installed(&self, model: &Model) -> Option<Installed> {
@@ -185,12 +157,7 @@ impl Store {
     }
 
     /// Gives a complete partial file its name, if its contents are right. Otherwise it is deleted: wrong bytes cannot be continued.
-    pub(crate) fn commit(
-        &self,
-        model: &Model,
-        origin: &str,
-        tick: &mut dyn FnMut(u64),
-    ) -> Result<Installed, LocalError> {
+    pub(crate) fn commit(&self, model: &Model, origin: &str, tick: &mut dyn FnMut(u64)) -> Result<Installed, LocalError> {
         let part = self.part(model);
         if let Err(wrong) = check_contents(model, &part, origin, tick) {
             if matches!(wrong, LocalError::WrongContents { .. }) {
@@ -199,32 +166,22 @@ impl Store {
             return Err(wrong);
         }
         let file = self.dir.join(&model.file);
-        File::open(&part)
-            .and_then(|f| f.sync_all())
-            .map_err(|e| LocalError::io("write", &part, &e))?;
+        File::open(&part).and_then(|f| f.sync_all()).map_err(|e| LocalError::io("write", &part, &e))?;
         fs::rename(&part, &file).map_err(|e| LocalError::io("write", &file, &e))?;
         self.write_note(model)?;
-        self.installed(model)
-            .ok_or_else(|| LocalError::NotInstalled {
-                name: model.name.clone(),
-            })
+        self.installed(model).ok_or_else(|| LocalError::NotInstalled { name: model.name.clone() })
     }
 
     fn write_note(&self, model: &Model) -> Result<(), LocalError> {
         let file = self.dir.join(&model.file);
         let meta = fs::metadata(&file).map_err(|e| LocalError::io("read", &file, &e))?;
-        let note = serde_json::to_vec(&Note::of(model, &meta))
-            .expect("a note of two numbers and a string is JSON");
+        let note = serde_json::to_vec(&Note::of(model, &meta)).expect("a note of two numbers and a string is JSON");
         let path = self.note_path(model);
         fs::write(&path, note).map_err(|e| LocalError::io("write", &path, &e))
     }
 
     /// Takes the lock of a model; waits while another pull, of this process or another, holds it. `waiting` is called once if so.
-    pub(crate) async fn lock(
-        &self,
-        model: &Model,
-        waiting: impl FnOnce(),
-    ) -> Result<File, LocalError> {
+    pub(crate) async fn lock(&self, model: &Model, waiting: impl FnOnce()) -> Result<File, LocalError> {
         fs::create_dir_all(&self.dir).map_err(|e| LocalError::io("create", &self.dir, &e))?;
         let path = self.dir.join(format!("{}.lock", model.file));
         let file = File::create(&path).map_err(|e| LocalError::io("create", &path, &e))?;
@@ -248,26 +205,13 @@ impl Store {
 
 impl Note {
     fn of(model: &Model, meta: &fs::Metadata) -> Self {
-        let changed = meta
-            .modified()
-            .ok()
-            .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
-            .unwrap_or_default();
-        Self {
-            sha256: model.sha256.clone(),
-            bytes: meta.len(),
-            changed_ns: u64::try_from(changed.as_nanos()).unwrap_or(u64::MAX),
-        }
+        let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        Self { sha256: model.sha256.clone(), bytes: meta.len(), changed_ns: u64::try_from(changed.as_nanos()).unwrap_or(u64::MAX) }
     }
 }
 
 /// Compares size, then SHA-256. `tick` is told the bytes hashed so far.
-fn check_contents(
-    model: &Model,
-    path: &Path,
-    origin: &str,
-    tick: &mut dyn FnMut(u64),
-) -> Result<(), LocalError> {
+fn check_contents(model: &Model, path: &Path, origin: &str, tick: &mut dyn FnMut(u64)) -> Result<(), LocalError> {
     let wrong = |what, expected: String, found: String| LocalError::WrongContents {
         name: model.name.clone(),
         origin: origin.to_owned(),
@@ -279,11 +223,7 @@ fn check_contents(
     let mut file = File::open(path).map_err(read)?;
     let bytes = file.metadata().map_err(read)?.len();
     if bytes != model.bytes {
-        return Err(wrong(
-            "size",
-            format!("{} bytes", model.bytes),
-            format!("{bytes} bytes"),
-        ));
+        return Err(wrong("size", format!("{} bytes", model.bytes), format!("{bytes} bytes")));
     }
     let (mut hash, mut buffer, mut done) = (Sha256::new(), vec![0; CHUNK_BYTES], 0);
     loop {
@@ -296,19 +236,13 @@ fn check_contents(
         tick(done);
     }
     let found = hex(&hash.finalize());
-    if found == model.sha256 {
-        Ok(())
-    } else {
-        Err(wrong("sha256", model.sha256.clone(), found))
-    }
+    if found == model.sha256 { Ok(()) } else { Err(wrong("sha256", model.sha256.clone(), found)) }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
 }

@@ -15,7 +15,7 @@ rules:
   - match: {prompt_contains: FAIL}
     fault: {status: 400, error: {type: invalid_request_error, message: "this is refused"}}
   - match: {prompt_contains: SLOW}
-    fault: no_header
+    fault: {no_header: true}
   - reply: {text: "[scripted] an answer"}
 "#;
 
@@ -228,7 +228,7 @@ fn tasks_go_on_after_a_kill() {
     let id = server.submit(&["SLOW", "--max-agents", "1"]);
     let pid = nix::unistd::Pid::from_raw(server.pid());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-    server.maos.write("script.yml", &SCRIPT.replace("fault: no_header", "reply: {text: finished at last}"));
+    server.maos.write("script.yml", &SCRIPT.replace("fault: {no_header: true}", "reply: {text: finished at last}"));
     server.start_again(&[]).expect(0);
     let done = server.run(&["task", "results", &id, "--wait", "--wait-timeout", "60s"]).expect(0);
     assert!(done.stdout.contains("finished at last"), "{done}");

@@ -9,15 +9,8 @@ use crate::store::{CHUNK_BYTES, Store};
 use crate::{LocalError, Model};
 
 /// Copies `from` to the model's `.part` file.
-pub(super) async fn fetch(
-    store: &Store,
-    model: &Model,
-    from: &Path,
-    progress: &dyn Progress,
-) -> Result<(), LocalError> {
-    let bytes = std::fs::metadata(from)
-        .map_err(|e| LocalError::io("read", from, &e))?
-        .len();
+pub(super) async fn fetch(store: &Store, model: &Model, from: &Path, progress: &dyn Progress) -> Result<(), LocalError> {
+    let bytes = std::fs::metadata(from).map_err(|e| LocalError::io("read", from, &e))?.len();
     if bytes != model.bytes {
         return Err(LocalError::WrongContents {
             name: model.name.clone(),
@@ -29,11 +22,7 @@ pub(super) async fn fetch(
     }
     check_space(store.dir(), bytes)?;
     let (from, to) = (from.to_path_buf(), store.part(model));
-    blocking(
-        move |tick| copy(&from, &to, bytes, tick),
-        |done| progress.step(Step::Fetched { done, total: bytes }),
-    )
-    .await
+    blocking(move |tick| copy(&from, &to, bytes, tick), |done| progress.step(Step::Fetched { done, total: bytes })).await
 }
 
 fn copy(from: &Path, to: &Path, bytes: u64, tick: &mut dyn FnMut(u64)) -> Result<(), LocalError> {
@@ -41,15 +30,11 @@ fn copy(from: &Path, to: &Path, bytes: u64, tick: &mut dyn FnMut(u64)) -> Result
     let mut target = File::create(to).map_err(|e| LocalError::io("create", to, &e))?;
     let (mut buffer, mut done) = (vec![0; CHUNK_BYTES], 0);
     loop {
-        let n = source
-            .read(&mut buffer)
-            .map_err(|e| LocalError::io("read", from, &e))?;
+        let n = source.read(&mut buffer).map_err(|e| LocalError::io("read", from, &e))?;
         if n == 0 {
             return Ok(());
         }
-        target
-            .write_all(&buffer[..n])
-            .map_err(|e| write_error(to, bytes.saturating_sub(done), &e))?;
+        target.write_all(&buffer[..n]).map_err(|e| write_error(to, bytes.saturating_sub(done), &e))?;
         done += n as u64;
         tick(done);
     }

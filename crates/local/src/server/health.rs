@@ -18,11 +18,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(super) async fn ready(port: u16, key: &SecretString, model: &str) {
     loop {
         let healthy = get(port, "/health", key).await.is_some();
-        if healthy
-            && get(port, "/v1/models", key)
-                .await
-                .is_some_and(|body| body.contains(&format!("\"{model}\"")))
-        {
+        if healthy && get(port, "/v1/models", key).await.is_some_and(|body| body.contains(&format!("\"{model}\""))) {
             return;
         }
         tokio::time::sleep(POLL).await;
@@ -41,7 +37,7 @@ async fn get(port: u16, path: &str, key: &SecretString) -> Option<String> {
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.ok()?;
         let text = String::from_utf8_lossy(&answer).into_owned();
-        text.starts_with("HTTP/1.1 200").then_some(text)
+        (text.split(' ').nth(1) == Some("200")).then_some(text)
     })
     .await
     .ok()

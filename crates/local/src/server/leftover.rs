@@ -35,11 +35,8 @@ pub(super) struct Note {
 impl Note {
     /// Notes that this process owns the child `pid`. `None` where start times cannot be read.
     pub(super) fn write(home: &Path, pid: u32) -> Result<Option<Self>, LocalError> {
-        let owner = i32::try_from(std::process::id())
-            .ok()
-            .and_then(Process::now);
-        let (Some(child), Some(owner)) = (i32::try_from(pid).ok().and_then(Process::now), owner)
-        else {
+        let owner = i32::try_from(std::process::id()).ok().and_then(Process::now);
+        let (Some(child), Some(owner)) = (i32::try_from(pid).ok().and_then(Process::now), owner) else {
             return Ok(None);
         };
         let dir = run_dir(home);
@@ -64,25 +61,15 @@ pub(super) fn reap(home: &Path) {
         return;
     };
     for path in entries.flatten().map(|e| e.path()) {
-        let is_note = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .is_some_and(|n| n.starts_with("local-model-") && n.ends_with(".json"));
-        let Some(pair) = is_note
-            .then(|| fs::read(&path).ok())
-            .flatten()
-            .and_then(|raw| serde_json::from_slice::<Pair>(&raw).ok())
-        else {
+        let is_note = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("local-model-") && n.ends_with(".json"));
+        let Some(pair) = is_note.then(|| fs::read(&path).ok()).flatten().and_then(|raw| serde_json::from_slice::<Pair>(&raw).ok()) else {
             continue;
         };
         if pair.owner.lives() {
             continue;
         }
         if pair.child.lives() {
-            tracing::warn!(
-                pid = pair.child.pid,
-                "ending a local model server whose owner is gone"
-            );
+            tracing::warn!(pid = pair.child.pid, "ending a local model server whose owner is gone");
             // It may end by itself between the look and the signal; then there is nothing left to do.
             let _ = kill(Pid::from_raw(pair.child.pid), Signal::SIGKILL);
         }
@@ -116,11 +103,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     fn sleeper() -> Child {
-        Command::new("sleep")
-            .arg("1000")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap()
+        Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap()
     }
 
     fn pid(child: &Child) -> i32 {
@@ -140,20 +123,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (mut orphan, mut stranger, mut owned) = (sleeper(), sleeper(), sleeper());
         let me = Process::now(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let gone = Process {
-            started: me.started + 1,
-            ..me
-        };
+        let gone = Process { started: me.started + 1, ..me };
         let notes = [
             put(home.path(), Process::now(pid(&orphan)).unwrap(), gone),
-            put(
-                home.path(),
-                Process {
-                    pid: pid(&stranger),
-                    started: 1,
-                },
-                gone,
-            ),
+            put(home.path(), Process { pid: pid(&stranger), started: 1 }, gone),
             put(home.path(), Process::now(pid(&owned)).unwrap(), me),
         ];
         reap(home.path());
@@ -169,9 +142,7 @@ mod tests {
     #[test]
     fn a_note_is_gone_with_its_child() {
         let home = tempfile::tempdir().unwrap();
-        let note = Note::write(home.path(), std::process::id())
-            .unwrap()
-            .unwrap();
+        let note = Note::write(home.path(), std::process::id()).unwrap().unwrap();
         let path = note.path.clone();
         assert!(path.exists());
         reap(home.path());

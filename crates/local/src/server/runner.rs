@@ -40,17 +40,11 @@ pub fn find_runner(options: &Options) -> Result<Option<Runner>, LocalError> {
         return if is_executable(path) {
             Ok(Some(Runner::Binary(path.clone())))
         } else {
-            Err(no_runner(&format!(
-                "`local.llama_server` is {}, which is not an executable file",
-                path.display()
-            )))
+            Err(no_runner(&format!("`local.llama_server` is {}, which is not an executable file", path.display())))
         };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(binary) = std::env::split_paths(&path)
-        .map(|dir| dir.join(BINARY))
-        .find(|p| is_executable(p))
-    {
+    if let Some(binary) = std::env::split_paths(&path).map(|dir| dir.join(BINARY)).find(|p| is_executable(p)) {
         return Ok(Some(Runner::Binary(binary)));
     }
     let venv = venv(options);
@@ -62,10 +56,7 @@ pub fn find_runner(options: &Options) -> Result<Option<Runner>, LocalError> {
 ///
 /// # Errors
 /// [`LocalError::NoRunner`] with what was tried; [`LocalError::Io`].
-pub async fn prepare_runner(
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Runner, LocalError> {
+pub async fn prepare_runner(options: &Options, progress: &dyn Progress) -> Result<Runner, LocalError> {
     if let Some(runner) = find_runner(options)? {
         return Ok(runner);
     }
@@ -74,10 +65,7 @@ pub async fn prepare_runner(
     fs::create_dir_all(&parent).map_err(|e| LocalError::io("create", &parent, &e))?;
     let _lock = lock(&parent.join("venv.lock")).await?;
     if !installed(&venv) {
-        progress.step(Step::Note(&format!(
-            "no llama-server on the PATH; installing llama.cpp's server ({WHEEL}) into {}",
-            venv.display()
-        )));
+        progress.step(Step::Note(&format!("no llama-server on the PATH; installing llama.cpp's server ({WHEEL}) into {}", venv.display())));
         install(&venv).await?;
     }
     Ok(Runner::Wheel(python_of(&venv)))
@@ -87,21 +75,8 @@ async fn install(venv: &Path) -> Result<(), LocalError> {
     let dir = venv.to_string_lossy().into_owned();
     tool("python3".as_ref(), &["-m", "venv", "--clear", &dir]).await?;
     let python = python_of(venv);
-    tool(
-        &python,
-        &[
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            WHEEL,
-        ],
-    )
-    .await?;
+    tool(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", WHEEL])
+        .await?;
     tool(&python, &["-c", "import xllamacpp"]).await?;
     let mark = mark(venv);
     fs::write(&mark, WHEEL).map_err(|e| LocalError::io("write", &mark, &e))
@@ -119,22 +94,10 @@ async fn tool(program: &Path, args: &[&str]) -> Result<(), LocalError> {
     if output.status.success() {
         return Ok(());
     }
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let text = text.trim();
-    let tail = text
-        .char_indices()
-        .rev()
-        .nth(TOOL_OUTPUT_BYTES)
-        .map_or(text, |(at, _)| &text[at..]);
-    Err(no_runner(&format!(
-        "{} ended with {}: {tail}",
-        shown(),
-        output.status
-    )))
+    let tail = text.char_indices().rev().nth(TOOL_OUTPUT_BYTES).map_or(text, |(at, _)| &text[at..]);
+    Err(no_runner(&format!("{} ended with {}: {tail}", shown(), output.status)))
 }
 
 fn venv(options: &Options) -> PathBuf {
@@ -170,9 +133,7 @@ async fn lock(path: &Path) -> Result<File, LocalError> {
 }
 
 fn no_runner(reason: &str) -> LocalError {
-    LocalError::NoRunner {
-        reason: reason.to_owned(),
-    }
+    LocalError::NoRunner { reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -185,10 +146,7 @@ mod tests {
         let mut options = Options::new(dir.path());
         options.llama_server = Some(dir.path().join("nothing"));
         let error = find_runner(&options).unwrap_err();
-        assert!(
-            error.to_string().contains("not an executable file"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("not an executable file"), "{error}");
     }
 
     #[test]

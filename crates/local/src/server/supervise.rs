@@ -1,6 +1,6 @@
 //! The task that keeps the child alive: prepare, start, wait until it answers, wait until it dies, pause, again.
 //!
-//! Invariant: the phase is `Ready` only while a child of ours runs and has answered with our model name behind our key. The task ends
+//! Invariant: the state is `Ready` only while a child of ours runs and has answered with our model name behind our key. The task ends
 //! when it is told to stop, when its [`crate::Local`] is gone, or when it gives up.
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitStatus;
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::server::child::{Child, Log, Serve};
-use crate::server::{Deaths, Endpoint, Options, Phase, health, leftover, runner};
-use crate::{Installed, LocalError, Silent};
+use crate::server::{Deaths, Endpoint, Options, State, health, leftover, runner};
+use crate::{Installed, LocalError, Silent, Store};
 
 /// Longest time from the start of the child to its first answer: a cold disk and a large file.
 const START_MAX: Duration = Duration::from_secs(180);
@@ -31,21 +31,17 @@ enum Ended {
 }
 
 /// Keeps the child running until told to stop.
-pub(super) async fn run(
-    options: Options,
-    phase: watch::Sender<Phase>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(options: Options, store: Store, state: watch::Sender<State>, mut stop: watch::Receiver<bool>) {
     let mut deaths = Deaths::default();
     let mut place = None;
     loop {
-        match life(&options, &phase, &mut stop, &mut place, &mut deaths).await {
+        match life(&options, &store, &state, &mut stop, &mut place, &mut deaths).await {
             Ended::Stopped => break,
-            Ended::Hopeless(error) => return give_up(&phase, &stop, error, Duration::ZERO),
+            Ended::Hopeless(error) => return give_up(&state, &stop, error, Duration::ZERO),
             Ended::Died(error) => {
-                phase.send_replace(Phase::Starting);
+                state.send_replace(State::Starting);
                 let Some(pause) = deaths.next_pause(Instant::now()) else {
-                    return give_up(&phase, &stop, error, Deaths::WINDOW);
+                    return give_up(&state, &stop, error, Deaths::WINDOW);
                 };
                 tracing::warn!(%error, pause_s = pause.as_secs(), "local model server died; starting it again");
                 tokio::select! {
@@ -55,26 +51,14 @@ pub(super) async fn run(
             }
         }
     }
-    phase.send_replace(Phase::Stopped);
+    state.send_replace(State::Stopped);
 }
 
-fn give_up(
-    phase: &watch::Sender<Phase>,
-    stop: &watch::Receiver<bool>,
-    error: LocalError,
-    after: Duration,
-) {
+fn give_up(state: &watch::Sender<State>, stop: &watch::Receiver<bool>, error: LocalError, after: Duration) {
     tracing::error!(%error, "local model given up");
     // A stop that came at the same moment must not be forgotten: it waits for `Stopped`.
-    let next = if *stop.borrow() {
-        Phase::Stopped
-    } else {
-        Phase::GaveUp {
-            error,
-            again: Instant::now() + after,
-        }
-    };
-    phase.send_replace(next);
+    let next = if *stop.borrow() { State::Stopped } else { State::GaveUp { error, again: Instant::now() + after } };
+    state.send_replace(next);
 }
 
 /// Returns when a stop is asked for, or when nobody is left who could ask.
@@ -85,13 +69,14 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 /// One life of the child, from the check of the file to its end.
 async fn life(
     options: &Options,
-    phase: &watch::Sender<Phase>,
+    store: &Store,
+    state: &watch::Sender<State>,
     stop: &mut watch::Receiver<bool>,
     place: &mut Option<Place>,
     deaths: &mut Deaths,
 ) -> Ended {
     let prepared = tokio::select! {
-        prepared = prepare(options) => prepared,
+        prepared = prepare(options, store) => prepared,
         () = told(stop) => return Ended::Stopped,
     };
     let (installed, runner) = match prepared {
@@ -105,7 +90,6 @@ async fn life(
     let serve = Serve {
         model: installed.name.clone(),
         file: installed.file,
-        template: template(options, &installed.name),
         port: place.port,
         key: place.key.clone(),
         threads: options.threads(),
@@ -134,7 +118,7 @@ async fn life(
     }
     deaths.ever_ready = true;
     tracing::info!(model = %serve.model, port = place.port, "local model ready");
-    phase.send_replace(Phase::Ready(Endpoint {
+    state.send_replace(State::Ready(Endpoint {
         base_url: format!("http://{}:{}/v1", Ipv4Addr::LOCALHOST, place.port),
         key: place.key.clone(),
         model: serve.model,
@@ -157,19 +141,14 @@ fn died(log: &Log, how: &str, status: std::io::Result<ExitStatus>) -> LocalError
 }
 
 /// Reaps what an earlier process left, checks the file, finds or installs the server program.
-async fn prepare(options: &Options) -> Result<(Installed, runner::Runner), LocalError> {
-    let (home, store, wanted) = (options.home.clone(), options.store(), options.model.clone());
+async fn prepare(options: &Options, store: &Store) -> Result<(Installed, runner::Runner), LocalError> {
+    let (home, store, wanted) = (options.home.clone(), store.clone(), options.model.clone());
     let installed = tokio::task::spawn_blocking(move || {
         leftover::reap(&home);
         let name = match wanted.or_else(|| store.best_present().map(|m| m.name)) {
             Some(name) => name,
             None => {
-                let best = store
-                    .catalog()
-                    .models()
-                    .first()
-                    .map(|m| m.name.clone())
-                    .unwrap_or_default();
+                let best = store.catalog().models().first().map(|m| m.name.clone()).unwrap_or_default();
                 return Err(LocalError::NotInstalled { name: best });
             }
         };
@@ -181,14 +160,6 @@ async fn prepare(options: &Options) -> Result<(Installed, runner::Runner), Local
     Ok((installed, runner))
 }
 
-fn template(options: &Options, model: &str) -> &'static str {
-    use crate::Template;
-    match options.store().catalog().get(model).map(|m| m.template) {
-        Some(Template::Qwen) | None => include_str!("../../assets/qwen.jinja"),
-        Some(Template::SmolLm) => include_str!("../../assets/smollm.jinja"),
-    }
-}
-
 /// Port and key. Kept over restarts of the child, so that clients need not ask again.
 struct Place {
     port: u16,
@@ -198,9 +169,7 @@ struct Place {
 impl Place {
     /// The place of before if its port is still free, else a new one.
     fn again(place: &mut Option<Self>) -> Result<&Self, LocalError> {
-        let kept = place
-            .take()
-            .filter(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, p.port)).is_ok());
+        let kept = place.take().filter(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, p.port)).is_ok());
         let now = match kept {
             Some(place) => place,
             None => Self::new()?,
@@ -214,9 +183,6 @@ impl Place {
             .map_err(|e| LocalError::io("open", "a port of 127.0.0.1".as_ref(), &e))?
             .port();
         let key: [u8; KEY_BYTES] = rand::rng().random();
-        Ok(Self {
-            port,
-            key: SecretString::from(crate::store::hex(&key)),
-        })
+        Ok(Self { port, key: SecretString::from(crate::store::hex(&key)) })
     }
 }
