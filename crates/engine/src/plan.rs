@@ -13,6 +13,9 @@ pub const SUBMIT_PLAN: &str = "submit_plan";
 /// Name of the tool that answers a trivial task at once.
 pub const ANSWER: &str = "answer";
 
+/// Longest title of a step, in characters; a longer one is cut to its first words.
+pub const TITLE_CHARS_MAX: usize = 120;
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +123,8 @@ impl Plan {
             }
             if step.title.trim().is_empty() {
                 step.title = title_of(&step.instructions);
+            } else if step.title.chars().count() > TITLE_CHARS_MAX {
+                step.title = title_of(&step.title);
             }
             step.depends_on.sort();
             step.depends_on.dedup();
