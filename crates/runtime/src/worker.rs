@@ -2,6 +2,7 @@
 //! take-over and crash recovery all go through here. Owns its state; nobody else touches it.
 use crate::bodies::Bodies;
 use crate::clock;
+use crate::crash_points::{self, Side};
 use crate::error::Result;
 use crate::ledger::Holds;
 use crate::node::Node;
@@ -235,8 +236,12 @@ impl Worker {
         let leave = self.may_leave();
         let commit = self.commit(&events, extras, leave);
         self.node.daily_booked(&commit.ledger);
+        crash_points::pass(&events, Side::Before);
         match self.append(&commit).await? {
-            Appended::Ok { head, first_gseq } => self.committed(&events, head, first_gseq),
+            Appended::Ok { head, first_gseq } => {
+                crash_points::pass(&events, Side::After);
+                self.committed(&events, head, first_gseq);
+            }
             Appended::Conflict | Appended::Fenced => {
                 tracing::warn!(component = "orchestrator", task_id = %self.id, "the task was taken over by another owner; this one stops");
                 return Ok(Next::Leave);
