@@ -196,31 +196,37 @@ pub fn title_of(text: &str) -> String {
 pub enum PlanForm {
     /// Any DAG.
     Free,
-    /// For small models held to the schema: 2 to [`ORDERED_STEPS_MAX`] steps named s1, s2, … all but the last independent, the last one
-    /// joining them, so that no plan they can write has a cycle.
-    Ordered,
+    /// For small models held to the schema: 2 to [`FLAT_STEPS_MAX`] independent steps named s1, s2, …, joined by the synthesis: no plan they
+    /// can write has a cycle, and all of it runs at the same time.
+    Flat,
 }
 
-/// Most steps of an ordered plan.
-pub const ORDERED_STEPS_MAX: u32 = 4;
+/// Most steps of a flat plan.
+pub const FLAT_STEPS_MAX: u32 = 4;
+/// Longest title and instructions of a step of a flat plan, in characters: a small model loses the thread beyond that.
+const FLAT_CHARS_MAX: (u32, u32) = (60, 240);
 
 /// The two tools of the coordinator, one of which it must use.
 pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits, form: PlanForm) -> Vec<ToolSpec> {
     let types: Vec<String> = offered(spec).iter().map(ToString::to_string).collect();
     let steps = match form {
         PlanForm::Free => free_steps(&types, limits),
-        PlanForm::Ordered => {
-            let most = ORDERED_STEPS_MAX.min(limits.plan_steps_max).max(2);
-            json!({"anyOf": (2..=most).map(|n| ordered_steps(&types, n)).collect::<Vec<_>>()})
+        PlanForm::Flat => {
+            let most = FLAT_STEPS_MAX.min(limits.plan_steps_max).max(2);
+            json!({"anyOf": (2..=most).map(|n| flat_steps(&types, n)).collect::<Vec<_>>()})
         }
     };
+    let mut rationale = json!({"type": "string", "description": "One sentence: why these steps."});
+    if form == PlanForm::Flat {
+        rationale["maxLength"] = json!(FLAT_CHARS_MAX.1);
+    }
     vec![
         ToolSpec {
             name: SUBMIT_PLAN.into(),
             description: "Submit the plan: steps that agents will carry out, in parallel wherever their dependencies allow.".into(),
             input_schema: json!({
                 "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
-                "properties": {"steps": steps, "rationale": {"type": "string", "description": "One sentence: why these steps."}}}),
+                "properties": {"steps": steps, "rationale": rationale}}),
         },
         ToolSpec {
             name: ANSWER.into(),
@@ -243,13 +249,17 @@ fn free_steps(types: &[String], limits: &Limits) -> Value {
     }}})
 }
 
-/// Exactly `n` steps: all but the last start at once, the last one has their outputs.
-fn ordered_steps(types: &[String], n: u32) -> Value {
-    let name = |i: u32| format!("s{i}");
+/// Exactly `n` steps, none waiting for another.
+fn flat_steps(types: &[String], n: u32) -> Value {
     let step = |i: u32| {
-        let before: Vec<String> = if i == n { (1..n).map(name).collect() } else { vec![] };
         json!({"type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
-            "properties": {"id": {"const": name(i)}, "title": {"type": "string"}, "instructions": {"type": "string"}, "agent_type": {"type": "string", "enum": types}, "depends_on": {"const": before}}})
+            "properties": {
+                "id": {"const": format!("s{i}")},
+                "title": {"type": "string", "maxLength": FLAT_CHARS_MAX.0},
+                "instructions": {"type": "string", "maxLength": FLAT_CHARS_MAX.1},
+                "agent_type": {"type": "string", "enum": types},
+                "depends_on": {"const": []}
+            }})
     };
     json!({"type": "array", "minItems": n, "maxItems": n, "prefixItems": (1..=n).map(step).collect::<Vec<_>>()})
 }

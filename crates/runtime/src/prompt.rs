@@ -99,7 +99,7 @@ impl Prompter<'_> {
         }
         let (tools, tool_choice) = match &effect.place {
             Place::Plan => {
-                let form = if small { plan::PlanForm::Ordered } else { plan::PlanForm::Free };
+                let form = if small { plan::PlanForm::Flat } else { plan::PlanForm::Free };
                 (plan::coordinator_tools(&task.spec, self.limits, form), ToolChoice::Any)
             }
             Place::Synthesis => (vec![], ToolChoice::Auto),
@@ -291,9 +291,9 @@ Plan the task you are given: call submit_plan with the steps, or answer if the t
 - When several outputs must become one result, end with one step that depends on all of them and writes the final result.
 ";
 const SMALL_PLANNING_RULES: &str = "
-Split the task you are given into 2 or 3 parts that different workers can write at the same time, each about something else, and a last
-step that puts the parts together. In each step's instructions say in one or two sentences what that worker must write. Call submit_plan.
-Only for a trivial question (a sum, one fact) call answer instead, with the answer itself.
+Split the task you are given into parts that different workers can write at the same time, each about something else: one part for each
+thing the task names. In each step's instructions say in one or two sentences what that worker must write. The parts are joined
+afterwards; plan no step for that. Call submit_plan. Only for a trivial question (a sum, one fact) call answer instead, with the answer itself.
 ";
 const SMALL_STEP_RULES: &str = "
 Do only your own step. Write the result itself, directly, in less than 200 words. Do not talk about the step or about yourself.
