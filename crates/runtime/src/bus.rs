@@ -91,6 +91,7 @@ pub struct CallSink {
 
 impl PartSink for CallSink {
     fn part(&self, part: Part) {
+        maos_store::crash::point("model.mid_stream");
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = *sent;
         {

@@ -13,3 +13,4 @@ mod plans;
 mod sim;
 mod simulation;
 mod table;
+mod total;

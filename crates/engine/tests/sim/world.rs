@@ -16,7 +16,7 @@ use maos_engine::ids::{AgentId, EffectId, TaskId};
 use maos_engine::input::{Command, Input, Update};
 use maos_engine::money::Money;
 use maos_engine::pool::{Spot, Want};
-use maos_engine::task::Task;
+use maos_engine::task::{ABORT_MS_MAX, Task};
 use maos_engine::time::Time;
 use sha2::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -374,6 +374,11 @@ impl World {
                 let checker = &row.checker;
                 ensure!(checker.intended(effect, *attempt), "I4: attempt {attempt} of {effect} is sent without a committed intent");
                 ensure!(!owner || !checker.replied.contains(effect), "I5: {effect} is bought again");
+                let held = row.state.paused_at.filter(|_| owner);
+                ensure!(
+                    held.is_none_or(|since| flight.due(since.plus_ms(ABORT_MS_MAX))),
+                    "attempt {attempt} of {effect} waited for its time when the task was held, and is sent"
+                );
                 let key = (id.clone(), effect.clone(), *attempt);
                 let sent = self.sent.entry(key).or_default();
                 ensure!(!owner || !sent.contains(&true), "I4: attempt {attempt} of {effect} is sent twice");

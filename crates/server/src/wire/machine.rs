@@ -194,7 +194,7 @@ impl Machine for Wire {
             agents,
             agents_max: u64::from(s.agents_max),
             spent_today: Some(convert::money(spent)),
-            budget_daily: s.daily.map(|(_, limit)| convert::money(limit)),
+            budget_daily: s.budget_daily.map(convert::money),
             provider: ProviderInfo {
                 name: model.as_ref().map(|m| m.provider.to_owned()),
                 model: model.as_ref().map(|m| m.model.clone()),
