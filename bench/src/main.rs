@@ -16,6 +16,10 @@ use place::Place;
 use std::process::ExitCode;
 use table::Line;
 
+/// The allocator of the product: the measured process is this program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures MAOS and prints the table of targets.
 #[derive(Debug, Parser)]
 #[command(name = "maos-bench")]

@@ -27,6 +27,10 @@ use print::{ColorChoice, Format, Ui, UiFlags};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// The system's allocator took a quarter of the CPU time of a model call and a third of the memory of an agent.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut env = Env::of_process();
     let argv: Vec<OsString> = std::env::args_os().collect();

@@ -3,6 +3,7 @@
 //! Every provider translates these to its own wire form and back. They are stored in the journal, so fields are only ever added.
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,8 +122,9 @@ pub struct Request {
     pub system: String,
     /// The conversation so far; begins with a user message.
     pub messages: Vec<Message>,
-    /// Tools offered.
-    pub tools: Vec<ToolSpec>,
+    /// Tools offered. Shared: they are the same for all agents of a type, and a thousand requests may be held at once.
+    #[serde(with = "shared")]
+    pub tools: Arc<[ToolSpec]>,
     /// Which tool may or must be used.
     #[serde(default)]
     pub tool_choice: ToolChoice,
@@ -134,6 +136,19 @@ pub struct Request {
     /// Extended thinking budget in tokens; off if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking_tokens: Option<u32>,
+}
+
+/// A shared list is written and read as a list.
+mod shared {
+    use super::{Arc, Deserialize, Serialize, ToolSpec};
+
+    pub(super) fn serialize<S: serde::Serializer>(tools: &Arc<[ToolSpec]>, serializer: S) -> Result<S::Ok, S::Error> {
+        tools.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<[ToolSpec]>, D::Error> {
+        Vec::deserialize(deserializer).map(Arc::from)
+    }
 }
 
 /// Why the model stopped. Closed: what a provider adds later arrives as `Unknown` and is never taken for success.

@@ -19,7 +19,7 @@ pub(crate) fn request_tokens(request: &Request) -> u64 {
         parts += 1;
         bytes += message.content.iter().map(block_bytes).sum::<usize>();
     }
-    for tool in &request.tools {
+    for tool in request.tools.iter() {
         parts += 1;
         bytes += tool.name.len() + tool.description.len() + json_bytes(&tool.input_schema);
     }

@@ -100,9 +100,9 @@ impl Prompter<'_> {
         let (tools, tool_choice) = match &effect.place {
             Place::Plan => {
                 let form = if small { plan::PlanForm::Flat } else { plan::PlanForm::Free };
-                (plan::coordinator_tools(&task.spec, self.limits, form), ToolChoice::Any)
+                (plan::coordinator_tools(&task.spec, self.limits, form).into(), ToolChoice::Any)
             }
-            Place::Synthesis => (vec![], ToolChoice::Auto),
+            Place::Synthesis => (Arc::default(), ToolChoice::Auto),
             Place::Step(_) => (self.tools.offered(chosen.provider), if last { ToolChoice::None } else { ToolChoice::Auto }),
         };
         let request = Request {

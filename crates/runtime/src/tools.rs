@@ -24,37 +24,49 @@ pub trait Tool: Send + Sync {
 }
 
 /// All tools by name.
-#[derive(Clone, Default)]
-pub struct ToolBox(BTreeMap<String, Arc<dyn Tool>>);
+#[derive(Clone)]
+pub struct ToolBox {
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+    /// What agents are offered, made once: every request holds it.
+    offered: Arc<[ToolSpec]>,
+}
+
+impl Default for ToolBox {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
 
 impl ToolBox {
     /// A box of these tools.
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        Self(tools.into_iter().map(|t| (t.spec().name, t)).collect())
+        let tools: BTreeMap<String, Arc<dyn Tool>> = tools.into_iter().map(|t| (t.spec().name, t)).collect();
+        let offered = share::tool_specs().into_iter().chain(tools.values().map(|t| t.spec())).collect();
+        Self { tools, offered }
     }
     /// By name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.0.get(name)
+        self.tools.get(name)
     }
     /// What agents of a type are offered. A small model on this machine is offered none: it calls them for no reason and repeats the
     /// calls, and its step ends without an output.
-    pub fn offered(&self, provider: Provider) -> Vec<ToolSpec> {
+    pub fn offered(&self, provider: Provider) -> Arc<[ToolSpec]> {
         if provider == Provider::Local {
-            return vec![];
+            return Arc::default();
         }
-        share::tool_specs().into_iter().chain(self.0.values().map(|t| t.spec())).collect()
+        Arc::clone(&self.offered)
     }
 }
 
 impl ToolTable for ToolBox {
     fn check(&self, name: &str, args: &Value) -> Result<Repeat, String> {
-        let Some(tool) = self.0.get(name) else {
-            let names: Vec<&str> = share::TOOLS.into_iter().chain(self.0.keys().map(String::as_str)).collect();
+        let Some(tool) = self.tools.get(name) else {
+            let names: Vec<&str> = share::TOOLS.into_iter().chain(self.tools.keys().map(String::as_str)).collect();
             return Err(format!("there is no tool '{}'; available: {}", name.chars().take(64).collect::<String>(), names.join(", ")));
         };
         tool.check(args).map(|()| tool.repeat())
     }
     fn repeat(&self, name: &str) -> Option<Repeat> {
-        self.0.get(name).map(|t| t.repeat())
+        self.tools.get(name).map(|t| t.repeat())
     }
 }

@@ -13,7 +13,7 @@ pub fn tokens_of_bytes(bytes: u64) -> u64 {
 /// Input tokens of a whole request: system prompt, tools and messages. Used for `count_tokens` and for usage.
 pub fn input_tokens(request: &Request) -> u64 {
     let mut bytes = request.system.len() as u64;
-    for tool in &request.tools {
+    for tool in request.tools.iter() {
         bytes += (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
     }
     for block in request.messages.iter().flat_map(|message| &message.content) {

@@ -300,7 +300,7 @@ mod tests {
                     ],
                 },
             ],
-            tools: vec![tool("a"), tool("b")],
+            tools: vec![tool("a"), tool("b")].into(),
             tool_choice: ToolChoice::Auto,
             max_output_tokens: 4_096,
             temperature_milli: Some(250),

@@ -247,7 +247,7 @@ mod tests {
                     ],
                 },
             ],
-            tools: vec![ToolSpec { name: "a".into(), description: "d".into(), input_schema: json!({"type": "object"}) }],
+            tools: vec![ToolSpec { name: "a".into(), description: "d".into(), input_schema: json!({"type": "object"}) }].into(),
             tool_choice: ToolChoice::Any,
             max_output_tokens: 100,
             temperature_milli: Some(500),

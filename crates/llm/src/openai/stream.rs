@@ -360,7 +360,7 @@ mod tests {
             model: "m".into(),
             system: String::new(),
             messages: vec![],
-            tools: vec![],
+            tools: vec![].into(),
             tool_choice: ToolChoice::Auto,
             max_output_tokens: 1,
             temperature_milli: None,

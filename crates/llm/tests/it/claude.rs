@@ -80,7 +80,7 @@ async fn thinking_and_parallel_tools_make_a_round_trip() {
     let server = Server::stream(events(&thinking_and_two_tools())).await;
     let (_models, chosen) = claude(&server, patient());
     let mut asked = request(&chosen);
-    asked.tools = vec![tool("search")];
+    asked.tools = vec![tool("search")].into();
     let parts = Kept::default();
     let reply = chosen.model.call(&asked, &parts).await.expect("an answer").reply;
     assert_eq!(reply.stop, StopReason::ToolUse);
@@ -275,7 +275,7 @@ async fn newer_models_are_asked_and_not_forced() {
     for (model, forced) in [("claude-haiku-4-5", true), ("claude-sonnet-5-5", false), ("claude-opus-5-5-20260922", false)] {
         let mut asked = request(&chosen);
         asked.model = model.into();
-        asked.tools = vec![tool("submit_plan")];
+        asked.tools = vec![tool("submit_plan")].into();
         asked.tool_choice = ToolChoice::Any;
         asked.temperature_milli = Some(0);
         chosen.model.call(&asked, &NoParts).await.expect("an answer");

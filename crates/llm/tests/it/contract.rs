@@ -53,7 +53,7 @@ impl Stage {
 
 async fn ask(options: Options, prompt: &str) -> Result<Reply, CallError> {
     let (_models, chosen) = chosen(options);
-    let asked = Request { messages: vec![Message::user(prompt)], tools: vec![tool("look")], ..request(&chosen) };
+    let asked = Request { messages: vec![Message::user(prompt)], tools: vec![tool("look")].into(), ..request(&chosen) };
     chosen.call(&asked, &NoParts).await.map(|answer| answer.reply)
 }
 
@@ -138,7 +138,7 @@ rules:
 ";
     let stage = Stage::new(yaml).await;
     let (_models, chosen) = chosen(claude_options(&stage.server.url(), patient()));
-    let mut asked = Request { tools: vec![tool("look")], ..request(&chosen) };
+    let mut asked = Request { tools: vec![tool("look")].into(), ..request(&chosen) };
     let reply = chosen.call(&asked, &NoParts).await.expect("a call").reply;
     let Some(Block::ToolUse { id, .. }) = reply.content.last() else { panic!("a call: {:?}", reply.content) };
     let result = Block::ToolResult { tool_use_id: id.clone(), content: "seen".into(), is_error: false };

@@ -238,7 +238,7 @@ async fn a_constrained_answer_becomes_a_tool_call() {
     let server = Server::stream(body).await;
     let (_models, chosen) = chosen(constrained(&server.url()));
     let mut asked = request(&chosen);
-    asked.tools = vec![tool("submit_plan"), tool("answer")];
+    asked.tools = vec![tool("submit_plan"), tool("answer")].into();
     asked.tool_choice = ToolChoice::Any;
     let parts = Kept::default();
     let reply = chosen.model.call(&asked, &parts).await.expect("an answer").reply;

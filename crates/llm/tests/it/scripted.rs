@@ -20,7 +20,7 @@ async fn the_built_in_script_plans_and_says_what_it_is() {
     assert!(chosen.model.describe().note.is_some_and(|n| n.starts_with("scripted")), "every output is marked");
     let mut asked = request(&chosen);
     asked.messages = vec![maos_engine::message::Message::user("Compare three databases")];
-    asked.tools = vec![tool("submit_plan"), tool("answer")];
+    asked.tools = vec![tool("submit_plan"), tool("answer")].into();
     asked.tool_choice = ToolChoice::Any;
     let reply = chosen.call(&asked, &NoParts).await.expect("a plan").reply;
     let plan = reply.content.iter().find_map(|b| match b {
@@ -30,7 +30,7 @@ async fn the_built_in_script_plans_and_says_what_it_is() {
     let steps = plan.and_then(|p| p["steps"].as_array()).map_or(0, Vec::len);
     assert!(steps >= 3, "{:?}", reply.content);
     assert_eq!(reply.stop, StopReason::ToolUse);
-    asked.tools.clear();
+    asked.tools = Vec::new().into();
     asked.tool_choice = ToolChoice::Auto;
     let parts = Kept::default();
     let text = chosen.call(&asked, &parts).await.expect("a text").reply.text();

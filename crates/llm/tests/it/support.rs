@@ -283,7 +283,7 @@ pub(crate) fn request(chosen: &Chosen) -> Request {
         model: chosen.name.to_string(),
         system: "You add numbers.".into(),
         messages: vec![Message::user("What is 2+2?")],
-        tools: vec![],
+        tools: vec![].into(),
         tool_choice: ToolChoice::Auto,
         max_output_tokens: 256,
         temperature_milli: None,

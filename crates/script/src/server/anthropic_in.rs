@@ -90,7 +90,7 @@ pub(crate) fn read(body: &Value, counting: bool) -> Result<Asked, Wrong> {
             model,
             system,
             messages,
-            tools,
+            tools: tools.into(),
             tool_choice,
             max_output_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
             // Checked to lie in 0..=1 above.

@@ -38,7 +38,7 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Wrong> {
             model: model.to_owned(),
             system,
             messages,
-            tools,
+            tools: tools.into(),
             tool_choice,
             max_output_tokens,
             // Checked to lie in 0..=2 above.

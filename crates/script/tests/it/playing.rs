@@ -12,7 +12,7 @@ fn ask(prompt: &str) -> Request {
         model: "scripted-1".to_owned(),
         system: String::new(),
         messages: vec![Message::user(prompt)],
-        tools: Vec::new(),
+        tools: Vec::new().into(),
         tool_choice: Default::default(),
         max_output_tokens: 4_096,
         temperature_milli: None,
@@ -73,7 +73,7 @@ fn conditions_look_at_the_conversation() {
     let state = state(script);
     let mut request = ask("rust \"2\"");
     assert_eq!(answer(&state, &request).rule.as_ref(), "none");
-    request.tools = vec![tool("search")];
+    request.tools = vec![tool("search")].into();
     let reply = answer(&state, &request).reply();
     assert_eq!(reply.stop, StopReason::ToolUse);
     let Some(Block::ToolUse { id, input, .. }) = reply.content.first() else { panic!("{reply:?}") };
@@ -160,7 +160,7 @@ fn generated_plans_have_their_shapes() {
     for (shape, expected) in shapes {
         let state = state(&format!("rules: [{{reply: {{plan: {{steps: 4, shape: {shape}, agent_type: coder}}}}}}]"));
         let mut request = ask("work");
-        request.tools = vec![tool("submit_plan"), tool("answer")];
+        request.tools = vec![tool("submit_plan"), tool("answer")].into();
         let plan = plan_of(&answer(&state, &request).reply());
         assert_eq!(depends(&plan), expected, "{shape}");
         assert_eq!(plan["steps"][2]["instructions"], "step s3 of 4");
@@ -174,17 +174,17 @@ fn the_built_in_script_plans_what_the_tool_offers() {
     let mut request = ask("compare Rust, Go and Zig in 3 parts");
     let mut submit = tool("submit_plan");
     submit.input_schema = json!({"type": "object", "properties": {"steps": {"type": "array", "items": {"properties": {"agent_type": {"enum": ["coder", "tester"]}}}}}});
-    request.tools = vec![submit, tool("answer")];
+    request.tools = vec![submit, tool("answer")].into();
     let plan = plan_of(&answer(&state, &request).reply());
     assert_eq!(depends(&plan), ["s1<", "s2<", "s3<s1,s2"]);
     assert_eq!(plan["steps"][1]["agent_type"], "tester");
     let step = "# The task\ncompare\n\n## Part 1 (s1)\nstep s1 says\n\n# Your step: Part 2 (s2)\ndo it";
-    request.tools.clear();
+    request.tools = Vec::new().into();
     request.messages = vec![Message::user(step)];
     let planned = answer(&state, &request);
     assert_eq!(planned.rule.as_ref(), "step");
     assert!(planned.reply().text().contains("output of step s2") && planned.reply().text().contains("Task: compare"));
-    request.tools = vec![tool("submit_plan"), tool("answer")];
+    request.tools = vec![tool("submit_plan"), tool("answer")].into();
     request.messages = vec![Message::user("What is 2+2?")];
     let Some(Block::ToolUse { name, .. }) = answer(&state, &request).reply().content.into_iter().next() else { panic!("no call") };
     assert_eq!(name, "answer");
