@@ -284,6 +284,12 @@ impl Worker {
         for input in inputs {
             let booked = self.drive.task().account.committed().minus(before);
             let ctx = Ctx { daily_left: daily_left.map(|left| left.minus(booked)), ..ctx };
+            // A grant that was taken back on its way here is out of date: the agent may sit elsewhere by now.
+            if let Input::Seated { place, agent } = &input
+                && node.pool().holder(&(self.id.clone(), place.clone())) != Some(agent)
+            {
+                continue;
+            }
             let seated = if let Input::Seated { place, .. } = &input { Some(place.clone()) } else { None };
             if let Err(rejected) = self.drive.input(clock::now(), input, ctx) {
                 tracing::info!(component = "orchestrator", task_id = %self.id, "not done: {rejected}");
@@ -314,6 +320,9 @@ impl Worker {
             serde_json::to_vec(task).expect("the state is plain data")
         });
         let task = self.drive.task();
+        // Tried again: tasks it waited for may have ended since, or before, and will not say so again.
+        let again = events.iter().any(|e| matches!(e.event, Event::Retried { .. }));
+        let waits_for = if again { task.waiting_for.iter().map(ToString::to_string).collect() } else { vec![] };
         let labels = events.iter().any(|e| matches!(&e.event, Event::Updated { labels: Some(_), .. })).then(|| task.spec.labels.clone());
         Commit {
             events: events.iter().map(stored).collect(),
@@ -324,6 +333,7 @@ impl Worker {
             blobs: extras.blobs,
             docs: extras.docs,
             ledger,
+            waits_for,
             release,
         }
     }
@@ -355,6 +365,7 @@ impl Worker {
             self.node.metrics.started(task.started_at.unwrap_or_default().since_ms(task.created_at));
         }
         if events.iter().any(|e| matches!(e.event, Event::Updated { .. })) {
+            self.node.pool().set_priority(&self.id, self.drive.task().spec.priority);
             self.node.task_max(&self.id, self.drive.task().spec.max_agents);
         }
     }

@@ -10,7 +10,8 @@ use crate::exit::Exit;
 use crate::print::text::clean_line;
 use crate::print::{Format, Style};
 use clap::Args;
-use maos_api::system::Status;
+use maos_api::system::{ModelInfo, Status};
+use maos_api::words::ModelStatus;
 use std::path::PathBuf;
 
 /// Its arguments.
@@ -143,8 +144,22 @@ pub(crate) fn say_running(app: &App, run: &RunFile) {
         lines.push(format!("  storage    {}        bus        {}", clean_line(&status.storage), clean_line(&status.bus)));
         lines.push(models_line(app, &status));
     }
+    lines.extend(retired_lines(app, &target));
     lines.push("  logs       maos logs --follow           stop       maos stop".to_owned());
     lines.iter().for_each(|line| ui.note(line));
+}
+
+/// A line for each model in use that its provider has retired, with the command that replaces it.
+fn retired_lines(app: &App, target: &Target) -> Vec<String> {
+    let models = client::connect_to(app, target).ok().and_then(|client| client::block_on(async { client.models().await }).ok()?.ok());
+    let retired =
+        models.into_iter().flat_map(|list| list.data).filter(|model| model.status == ModelStatus::Retired && !model.used_by.is_empty());
+    let line = |model: ModelInfo| {
+        let new = model.replacement.unwrap_or_else(|| "<model>".to_owned());
+        let mark = app.ui.err_paint(Style::Warn, app.ui.glyph("!", "!"));
+        format!("             {mark} {} is retired: maos config set {}.model {new}", clean_line(&model.id), model.provider)
+    };
+    retired.map(line).collect()
 }
 
 fn models_line(app: &App, status: &Status) -> String {

@@ -9,3 +9,4 @@ mod sites;
 mod streams;
 mod support;
 mod tasks;
+mod wire;

@@ -103,12 +103,12 @@ async fn seqs_through_cuts(server: &Server, seed: u64) -> (Vec<u64>, Vec<u64>, u
 async fn random_cuts_lose_and_double_nothing() {
     let server = start().await;
     let mut cuts = 0;
-    for seed in 1..=8 {
+    for seed in 1..=4 {
         let (sent, seen, cut) = seqs_through_cuts(&server, seed).await;
         assert_eq!(seen, sent, "seed {seed}");
         cuts += cut;
     }
-    assert!(cuts > 8, "the proxy cut {cuts} times");
+    assert!(cuts > 4, "the proxy cut {cuts} times");
 }
 
 /// Reads frames of a raw stream until `enough` says so.
