@@ -253,13 +253,13 @@ fn free_steps(types: &[String], limits: &Limits) -> Value {
 fn flat_steps(types: &[String], n: u32) -> Value {
     let step = |i: u32| {
         json!({"type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
-            "properties": {
-                "id": {"const": format!("s{i}")},
-                "title": {"type": "string", "maxLength": FLAT_CHARS_MAX.0},
-                "instructions": {"type": "string", "maxLength": FLAT_CHARS_MAX.1},
-                "agent_type": {"type": "string", "enum": types},
-                "depends_on": {"const": []}
-            }})
+        "properties": {
+            "id": {"const": format!("s{i}")},
+            "title": {"type": "string", "maxLength": FLAT_CHARS_MAX.0},
+            "instructions": {"type": "string", "maxLength": FLAT_CHARS_MAX.1},
+            "agent_type": {"type": "string", "enum": types},
+            "depends_on": {"const": []}
+        }})
     };
     json!({"type": "array", "minItems": n, "maxItems": n, "prefixItems": (1..=n).map(step).collect::<Vec<_>>()})
 }

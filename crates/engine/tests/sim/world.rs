@@ -13,7 +13,7 @@ use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, EffectId, TaskId};
-use maos_engine::input::{Command, Input, Update};
+use maos_engine::input::Input;
 use maos_engine::money::Money;
 use maos_engine::pool::{Spot, Want};
 use maos_engine::task::{ABORT_MS_MAX, Task};
@@ -471,29 +471,6 @@ impl World {
             self.store.blobs.insert(blob.clone());
         }
         body
-    }
-
-    /// A person says something to a task.
-    pub(crate) fn command(&mut self) {
-        let ids: Vec<TaskId> = self.store.rows.keys().cloned().collect();
-        if ids.is_empty() {
-            return;
-        }
-        let id = self.dice.pick(&ids);
-        let command = match self.dice.below(14) {
-            0 => Command::Cancel { reason: None },
-            1..=3 => Command::Pause {},
-            4..=7 => Command::Resume {},
-            8..=9 => Command::Retry {},
-            _ => Command::Update(Update {
-                max_agents: self.dice.one_in(2).then(|| u32::try_from(self.dice.range(1, 6)).expect("small")),
-                priority: None,
-                timeout_s: self.dice.one_in(3).then(|| self.dice.range(1, 5_000)),
-                max_cost: self.dice.one_in(2).then(|| Money(i64::try_from(self.dice.range(1, 400)).expect("small"))),
-                labels: None,
-            }),
-        };
-        self.store.post(&id, command);
     }
 
     pub(crate) fn some_node(&mut self) -> Option<usize> {
