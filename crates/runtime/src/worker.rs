@@ -365,6 +365,7 @@ impl Worker {
             self.node.metrics.started(task.started_at.unwrap_or_default().since_ms(task.created_at));
         }
         if events.iter().any(|e| matches!(e.event, Event::Updated { .. })) {
+            self.node.pool().set_priority(&self.id, self.drive.task().spec.priority);
             self.node.task_max(&self.id, self.drive.task().spec.max_agents);
         }
     }

@@ -9,6 +9,7 @@ mod growth;
 mod kit;
 mod lifecycle;
 mod plans;
+mod pool;
 #[path = "../sim/mod.rs"]
 mod sim;
 mod simulation;
