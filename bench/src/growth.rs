@@ -22,7 +22,8 @@ fn series(what: &str, unit: &str, points: &[(usize, u64)]) -> Line {
     let measured = points.iter().map(|(n, us)| format!("{n}: {:.0} ms", *us as f64 / 1e3)).collect::<Vec<_>>().join(", ");
     let shown = factors.iter().map(|f| format!("{f:.1}")).collect::<Vec<_>>().join(", ");
     let ok = factors.iter().all(|f| *f <= FACTOR_MAX);
-    Line::new(format!("growth: {what}"), "≤ 11 × time for 10 ×", format!("{measured} ({unit})"), ok).ratio(format!("× {shown} for each 10 ×"))
+    Line::new(format!("growth: {what}"), "≤ 11 × time for 10 ×", format!("{measured} ({unit})"), ok)
+        .ratio(format!("× {shown} for each 10 ×"))
 }
 
 /// Tasks, agents, journal length.
@@ -38,7 +39,9 @@ pub(crate) fn work(place: &Place) -> Result<Vec<Line>> {
     }
     out.push(series("tasks, all at once (plan → 2 agents × 1 call → synthesis at 0 ms)", "tasks: time", &points));
 
-    for (shape, what) in [("parallel", "agents of one task, all at once"), ("chain", "steps one after the other: journal length of one task")] {
+    for (shape, what) in
+        [("parallel", "agents of one task, all at once"), ("chain", "steps one after the other: journal length of one task")]
+    {
         let (mut points, mut folds) = (vec![], vec![]);
         for n in sizes(if shape == "chain" { 20 } else { 100 }, most) {
             let model = place.model(&script(n, shape, 1, 0, 0))?;
@@ -107,7 +110,8 @@ async fn claim_us(place: &Place, tasks: usize) -> Result<u64> {
 
 fn queued(n: usize) -> NewTask {
     let body = "{\"type\":\"submitted\",\"spec\":{\"description\":\"one of very many\"}}".to_owned();
-    let row = TaskRow { status: "QUEUED".into(), priority: 1, lane: (n % 7) as i64, wake_at: Some(1), json: body.clone(), ..TaskRow::default() };
+    let row =
+        TaskRow { status: "QUEUED".into(), priority: 1, lane: (n % 7) as i64, wake_at: Some(1), json: body.clone(), ..TaskRow::default() };
     NewTask {
         task: format!("task_{n:016}"),
         created_at: 1 + n as i64 % 5,

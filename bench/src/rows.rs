@@ -104,7 +104,11 @@ pub(crate) fn small_tasks(place: &Place) -> Result<Vec<Line>> {
     );
     let sequential = (TASKS * 4 * 20) as f64;
     let took = ms(done.elapsed_us);
-    Ok(vec![line.ratio(format!("{:.1} × the critical path of one (60 ms); {:.0} × faster than one call after the other", took / 60.0, sequential / took))])
+    Ok(vec![line.ratio(format!(
+        "{:.1} × the critical path of one (60 ms); {:.0} × faster than one call after the other",
+        took / 60.0,
+        sequential / took
+    ))])
 }
 
 /// A thousand agents in one process.
@@ -131,7 +135,11 @@ pub(crate) fn thousand_agents(place: &Place) -> Result<Vec<Line>> {
         took <= limit && each <= 64.0 && peak <= 256.0,
     );
     let critical = 3.0 * step_ms as f64 / 1e3;
-    Ok(vec![line.ratio(format!("{:.3} × critical path; {:.0} × faster than one call after the other", took / critical, 1_000.0 * critical / took))])
+    Ok(vec![line.ratio(format!(
+        "{:.3} × critical path; {:.0} × faster than one call after the other",
+        took / critical,
+        1_000.0 * critical / took
+    ))])
 }
 
 /// From the submission to the first byte of the first request at the model server.

@@ -128,9 +128,7 @@ pub(crate) fn classify(e: &reqwest::Error, url: &str, timeout_ms: u64) -> Client
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             io_kind = Some(io.kind());
-            if let Some(r) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                tls = Some(r.to_string());
-            }
+            tls = tls.or_else(|| tls_inside(io));
         }
         if let Some(r) = cause.downcast_ref::<rustls::Error>() {
             tls = Some(r.to_string());
@@ -151,5 +149,14 @@ pub(crate) fn classify(e: &reqwest::Error, url: &str, timeout_ms: u64) -> Client
         ClientError::NotMaos { url, what: "it does not speak HTTP".into() }
     } else {
         ClientError::Broken { url, cause }
+    }
+}
+
+/// What TLS says inside an I/O error, however often it is wrapped.
+fn tls_inside(io: &std::io::Error) -> Option<String> {
+    let inner = io.get_ref()?;
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(tls) => Some(tls.to_string()),
+        None => inner.downcast_ref::<std::io::Error>().and_then(tls_inside),
     }
 }

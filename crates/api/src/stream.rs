@@ -2,10 +2,12 @@
 //!
 //! The first connection must succeed; after that only a refusal (4xx) or the end of a task's stream ends it.
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use sse_stream::{Sse, SseStream};
+use tokio::sync::Notify;
 
 use crate::client::Client;
 use crate::error::{ClientError, classify};
@@ -39,7 +41,11 @@ pub enum StreamItem {
     Ended,
 }
 
-type Frames = Pin<Box<dyn Stream<Item = Result<Sse, String>> + Send>>;
+/// Frames, and a sign whenever bytes arrive: heartbeats are comments, which make no frame.
+struct Frames {
+    frames: Pin<Box<dyn Stream<Item = Result<Sse, String>> + Send>>,
+    alive: Arc<Notify>,
+}
 
 enum Phase {
     First,
@@ -104,15 +110,17 @@ impl Reader {
                     let opened = self.open().await;
                     return Some(self.opened(opened, false));
                 }
-                Phase::Open(frames) => {
+                Phase::Open(open) => {
                     let idle = Duration::from_millis(self.client.options.stream_idle_ms);
-                    let frame = match tokio::time::timeout(idle, frames.next()).await {
-                        Ok(Some(Ok(frame))) => frame,
-                        Ok(Some(Err(cause))) => return Some(Ok(self.pause(cause))),
-                        Ok(None) => {
-                            return Some(Ok(self.pause("the server closed the stream".into())));
-                        }
-                        Err(_) => return Some(Ok(self.pause("no sign of life".into()))),
+                    let frame = tokio::select! {
+                        frame = open.frames.next() => frame,
+                        () = open.alive.notified() => continue,
+                        () = tokio::time::sleep(idle) => return Some(Ok(self.pause("no sign of life".into()))),
+                    };
+                    let frame = match frame {
+                        Some(Ok(frame)) => frame,
+                        Some(Err(cause)) => return Some(Ok(self.pause(cause))),
+                        None => return Some(Ok(self.pause("the server closed the stream".into()))),
                     };
                     if let Some(item) = self.frame(frame) {
                         return Some(item);
@@ -161,7 +169,11 @@ impl Reader {
         let timeout = || ClientError::Timeout { url: client.base_url().into(), after_ms: connect_ms };
         let sent = tokio::time::timeout(Duration::from_millis(connect_ms), request.send()).await.map_err(|_| timeout())?;
         let response = client.check(sent.map_err(|e| classify(&e, client.base_url(), connect_ms))?, connect_ms).await?;
-        Ok(SseStream::from_bytes_stream(response.bytes_stream()).map(|f| f.map_err(|e| e.to_string())).boxed())
+        let alive = Arc::new(Notify::new());
+        let sign = Arc::clone(&alive);
+        let bytes = response.bytes_stream().inspect(move |_| sign.notify_one());
+        let frames = SseStream::from_bytes_stream(bytes).map(|f| f.map_err(|e| e.to_string())).boxed();
+        Ok(Frames { frames, alive })
     }
 
     /// One frame; `None` when it says nothing to the reader.

@@ -283,3 +283,101 @@ pub(crate) fn path(config: &Config, key: &str) -> Option<PathBuf> {
     };
     Some(base.map_or_else(|| PathBuf::from(text), |base| base.join(text)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+    use crate::config::schema;
+    use crate::env::Env;
+
+    fn config(dir: &Path, vars: &[(&str, &str)]) -> (Home, Config) {
+        let mut env = Env::of(vars);
+        env.add_default("MAOS_HOME".to_owned(), dir.display().to_string());
+        let home = Home::find(&env);
+        let nowhere = dir.join("none.yml");
+        let config = Config::load(&Sources { home: &home, env: &env, system_file: &nowhere, file: None, flags: &[] }).unwrap();
+        (home, config)
+    }
+
+    #[test]
+    fn the_default_model_has_a_price_and_is_not_retired() {
+        let model = schema::find("claude.model").unwrap().default.unwrap();
+        let table = maos_llm::PriceTable::built_in();
+        let now = jiff::Timestamp::now().as_millisecond();
+        assert!(table.price(Provider::Claude, model, now).is_some());
+        assert!(table.retired(Provider::Claude, model, now).is_none());
+    }
+
+    #[test]
+    fn a_provider_is_there_only_when_it_is_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |vars: &[(&str, &str)]| {
+            let (home, config) = config(dir.path(), vars);
+            let options = models(&home, &config, None).options;
+            (options.claude.is_some(), options.openai.is_some(), options.local.is_some(), options.scripted.is_some())
+        };
+        assert_eq!(of(&[]), (false, false, false, false));
+        assert_eq!(of(&[("ANTHROPIC_API_KEY", "k")]), (true, false, false, false));
+        assert_eq!(of(&[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]), (false, true, false, false));
+        assert_eq!(of(&[("MAOS_LOCAL_BASE_URL", "http://127.0.0.1:1/v1")]), (false, false, true, false));
+        assert_eq!(of(&[("MAOS_PROVIDER", "scripted")]), (false, false, false, true));
+    }
+
+    #[test]
+    fn numbers_reach_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let vars = [
+            ("MAOS_SYSTEM_MAX_AGENTS", "3"),
+            ("MAOS_PLANNER_ENABLED", "false"),
+            ("MAOS_PLANNER_MAX_STEPS", "5"),
+            ("MAOS_AGENTS_DEFAULTS_TIMEOUT", "90s"),
+            ("MAOS_TASKS_TIMEOUT", "2m"),
+            ("MAOS_BUDGET_DAILY", "2.50"),
+            ("MAOS_CALLS_ATTEMPTS_MAX", "7"),
+            ("MAOS_LIMITS_REQUESTS_PER_MINUTE", "60"),
+        ];
+        let (home, config) = config(dir.path(), &vars);
+        let models = models(&home, &config, None).options;
+        assert_eq!(models.rates["*"].requests_per_minute, Some(60));
+        let options = runtime(&home, &config, models);
+        assert_eq!((options.max_agents, options.limits.planner, options.limits.plan_steps_max), (3, false, 5));
+        assert_eq!((options.limits.step_timeout_s, options.task_timeout_s, options.limits.attempts_max), (90, Some(120), 7));
+        assert_eq!(options.budget_daily, Some(maos_engine::money::Money(2_500_000_000)));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, config) = config(dir.path(), &[]);
+        let ours = runtime(&home, &config, maos_llm::Options::default());
+        let theirs = maos_runtime::Options::new(home.dir().to_owned());
+        assert_eq!(ours.limits, theirs.limits);
+        let output = |options: &maos_runtime::Options| (options.max_agents, options.plan_output_tokens_max, options.output_tokens_max);
+        assert_eq!(output(&ours), output(&theirs));
+        assert_eq!(
+            (ours.task_timeout_s, ours.budget_daily, ours.thinking_tokens),
+            (theirs.task_timeout_s, theirs.budget_daily, theirs.thinking_tokens)
+        );
+        assert_eq!(timeouts(&config), Timeouts::default());
+    }
+
+    #[test]
+    fn the_fallback_stands_for_every_model_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let vars =
+            [("CLAUDE_API_KEY", "k"), ("MAOS_CLAUDE_MODEL", "m1"), ("MAOS_MODEL_CODER", "claude/m2"), ("MAOS_MODEL_FALLBACK", "claude/m3")];
+        let (home, config) = config(dir.path(), &vars);
+        let fallbacks = models(&home, &config, None).options.fallbacks;
+        let from: Vec<&str> = fallbacks.iter().map(|fallback| fallback.from.model.as_str()).collect();
+        assert_eq!(from, ["m1", "m2"]);
+    }
+
+    #[test]
+    fn paths_count_from_where_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.yml"), "scripted:\n  script: s.yml\n").unwrap();
+        let (_, config) = config(dir.path(), &[]);
+        assert_eq!(path(&config, "scripted.script"), Some(dir.path().join("s.yml")));
+    }
+}

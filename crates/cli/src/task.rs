@@ -147,7 +147,7 @@ pub(crate) fn tokens(tokens: &Tokens) -> String {
 
 /// How long a task ran, up to now when it still runs; `None` before it starts.
 pub(crate) fn ran_for(task: &Task) -> Option<u64> {
-    task.duration_ms.or_else(|| {
+    task.duration_ms.filter(|_| task.finished_at.is_some()).or_else(|| {
         let start = task.started_at?.as_millis();
         let end = task.finished_at.map_or_else(|| jiff::Timestamp::now().as_millisecond(), maos_api::Time::as_millis);
         u64::try_from(end - start).ok()

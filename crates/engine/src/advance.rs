@@ -2,9 +2,13 @@
 use crate::decide::Ctx;
 use crate::event::{Event, Failure, TextRef};
 use crate::ids::{EffectId, Place};
+use crate::outcome::cut;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
-use crate::task::{CallState, Task};
+use crate::task::{CallState, Run, Task};
 use crate::time::Time;
+
+/// Most failed steps named in the reason of a failed task; the plan shows all.
+const FAILED_NAMED_MAX: usize = 8;
 
 /// What became of a wish to call a model.
 pub(crate) enum Asked {
@@ -16,19 +20,14 @@ pub(crate) enum Asked {
 
 impl Task {
     pub(crate) fn advance(&mut self, now: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) {
-        match self.status {
-            Status::Queued | Status::Running => {
-                self.make_calls(now, ctx, out);
-                self.join(now, out);
-            }
-            Status::Paused => {
-                self.park(now, out);
-                self.join(now, out);
-            }
-            Status::Blocked | Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => {}
+        if matches!(self.status, Status::Queued | Status::Running) {
+            self.make_calls(now, ctx, out);
         }
         if self.status == Status::Paused {
             self.park(now, out);
+        }
+        if matches!(self.status, Status::Queued | Status::Running | Status::Paused) {
+            self.join(now, out);
         }
     }
 
@@ -96,7 +95,7 @@ impl Task {
         let attempt = unpaid.map_or(0, |t| t.attempts) + 1;
         let used = number - run.base;
         if used > ctx.limits.turns_max {
-            self.give_up(now, &place.clone(), FailureCode::TurnLimit, format!("no answer after {} turns", ctx.limits.turns_max), out);
+            self.give_up(now, place, FailureCode::TurnLimit, format!("no answer after {} turns", ctx.limits.turns_max), out);
             return Asked::Requested;
         }
         let last = used == ctx.limits.turns_max && *place != Place::Plan;
@@ -156,17 +155,18 @@ impl Task {
 
     /// Ends the task when nothing is left to do.
     fn join(&mut self, now: Time, out: &mut Vec<Event>) {
-        if self.status.is_terminal() || self.plan.is_none() || self.open_steps > 0 {
+        let Some(steps) = self.plan.as_ref().map(|p| p.steps.len()).filter(|_| self.open_steps == 0) else {
             return;
-        }
-        let steps = self.plan.as_ref().map_or(0, |p| p.steps.len());
+        };
         if (self.done_steps as usize) < steps {
-            let failed: Vec<String> = self
-                .steps()
-                .filter(|(_, r)| r.status == StepStatus::Failed)
-                .map(|(s, r)| format!("{} ({})", s.id, r.error.as_ref().map_or("", |e| e.message.as_str())))
-                .collect();
-            let message = format!("{} of {steps} steps completed; failed: {}", self.done_steps, failed.join("; "));
+            let failed = || self.steps().filter(|(_, r)| r.status == StepStatus::Failed);
+            let why = |r: &Run| r.error.as_ref().map_or(String::new(), |e| cut(&e.message));
+            let mut named: Vec<String> = failed().take(FAILED_NAMED_MAX).map(|(s, r)| format!("{} ({})", s.id, why(r))).collect();
+            let more = failed().skip(FAILED_NAMED_MAX).count();
+            if more > 0 {
+                named.push(format!("and {more} more"));
+            }
+            let message = format!("{} of {steps} steps completed; failed: {}", self.done_steps, named.join("; "));
             self.emit(now, Event::Failed { error: Failure { code: FailureCode::StepFailed, message } }, out);
             return;
         }

@@ -170,7 +170,8 @@ impl Task {
         if let Some((mut at, (ms, _))) = best.iter().max_by_key(|(_, (ms, _))| *ms).map(|(s, b)| (*s, *b)) {
             total = ms;
             path.push(Place::Step(at.clone()));
-            while let Some(before) = best[at].1 {
+            // Bounded, so that even a plan that is no DAG cannot hold it up.
+            while let Some(before) = best[at].1.filter(|_| path.len() < best.len()) {
                 at = before;
                 path.push(Place::Step(at.clone()));
             }

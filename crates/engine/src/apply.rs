@@ -1,4 +1,5 @@
-//! `apply`: the fold. Total: it cannot fail, asks nobody, and an entry that does not fit (which `decide` never makes) changes nothing.
+//! `apply`: the fold. Total: it asks nobody and never fails or panics, whatever it is given; it trusts that entries fit the state, since
+//! `handle` makes no others.
 use crate::body::Body;
 use crate::event::{AskedCall, CallOutcome, Event, Failure};
 use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
@@ -7,7 +8,7 @@ use crate::plan::{Plan, PlanSource, coordinator};
 use crate::share::{Mail, Written};
 use crate::spec::TaskSpec;
 use crate::status::{Status, StepStatus};
-use crate::task::{ABORT_MS_MAX, Account, CallState, OpenCall, Paid, Run, Task, ToolCall, Turn};
+use crate::task::{CallState, OpenCall, Paid, Run, Task, ToolCall, Turn};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -409,27 +410,6 @@ impl Task {
 
     fn all_changed(&mut self) {
         self.changed.0.extend(self.runs.iter().filter(|(_, r)| !r.status.is_over()).map(|(p, _)| p.clone()));
-    }
-}
-
-impl Account {
-    /// Ends the reservation of a call that gave no reply.
-    fn settle(&mut self, open: &OpenCall, possibly_billed: bool) {
-        let held = open.reserved.unwrap_or_default();
-        self.reserved = self.reserved.minus(held);
-        if possibly_billed {
-            self.possibly_billed = self.possibly_billed.plus(held);
-            self.possibly_billed_calls += 1;
-            self.price_unknown |= open.reserved.is_none();
-        }
-    }
-
-    /// A conversation ends at `at` with a call in flight: the call is aborted, and may have been charged for if it was sent.
-    fn cut_off(&mut self, run: &mut Run, at: Time) {
-        if let Some(open) = run.turns.last_mut().and_then(|t| t.open.take()) {
-            let sent = run.status == StepStatus::Running && open.not_before <= at.plus_ms(ABORT_MS_MAX);
-            self.settle(&open, sent);
-        }
     }
 }
 

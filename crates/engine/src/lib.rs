@@ -3,6 +3,7 @@
 //! A task is a journal; its state ([`task::Task`]) is the fold of the journal; what should be in flight
 //! ([`task::Task::pending`]) is a function of the state. Everything here is deterministic: time, ids and
 //! dice are arguments. The crate must never know what a database, a network or a provider is.
+mod account;
 pub mod action;
 mod advance;
 pub mod analysis;

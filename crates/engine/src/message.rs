@@ -182,18 +182,19 @@ pub struct Usage {
 impl Usage {
     /// All tokens of all classes.
     pub fn total(&self) -> u64 {
-        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
+        let cached = self.cache_read_tokens.saturating_add(self.cache_write_5m_tokens).saturating_add(self.cache_write_1h_tokens);
+        self.input_tokens.saturating_add(self.output_tokens).saturating_add(cached)
     }
 }
 
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, o: Self) {
-        self.input_tokens += o.input_tokens;
-        self.output_tokens += o.output_tokens;
-        self.cache_read_tokens += o.cache_read_tokens;
-        self.cache_write_5m_tokens += o.cache_write_5m_tokens;
-        self.cache_write_1h_tokens += o.cache_write_1h_tokens;
-        self.estimated |= o.estimated;
+        self.input_tokens = self.input_tokens.saturating_add(o.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(o.output_tokens);
+        self.cache_read_tokens = self.cache_read_tokens.saturating_add(o.cache_read_tokens);
+        self.cache_write_5m_tokens = self.cache_write_5m_tokens.saturating_add(o.cache_write_5m_tokens);
+        self.cache_write_1h_tokens = self.cache_write_1h_tokens.saturating_add(o.cache_write_1h_tokens);
+        self.estimated = self.estimated || o.estimated;
     }
 }
 

@@ -26,7 +26,7 @@ impl Money {
 impl fmt::Display for Money {
     /// Six decimal places, rounded half away from zero: `0.083400`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = (self.0.abs() + 500) / 1_000;
+        let micros = (self.0.unsigned_abs() + 500) / 1_000;
         let sign = if self.0 < 0 && micros > 0 { "-" } else { "" };
         write!(f, "{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
     }

@@ -7,7 +7,7 @@ use crate::ids::{AgentId, EffectId, Place, StepId};
 use crate::message::{Block, Reply, StopReason};
 use crate::money::Money;
 use crate::plan::{ANSWER, Plan, PlanSource, SUBMIT_PLAN};
-use crate::share::{GetArgs, ReadArgs, SHARED_RESULT_BYTES_MAX, SendArgs, SetArgs, Written, is_shared_tool};
+use crate::share::{GetArgs, ReadArgs, SHARED_RESULT_BYTES_MAX, STATE_KEY_BYTES_MAX, SendArgs, SetArgs, Written, is_shared_tool};
 use crate::status::FailureCode;
 use crate::task::{Task, Turn};
 use crate::time::Time;
@@ -261,8 +261,8 @@ impl Task {
     ) -> Result<String, (CallOutcome, String)> {
         let invalid = |text: String| Err((CallOutcome::Invalid, text));
         let most = ctx.limits.state_value_bytes_max as usize;
-        if args.key.is_empty() || args.key.len() > 128 {
-            return invalid("not written: a key has 1 to 128 bytes".into());
+        if args.key.is_empty() || args.key.len() > STATE_KEY_BYTES_MAX {
+            return invalid(format!("not written: a key has 1 to {STATE_KEY_BYTES_MAX} bytes"));
         }
         if args.value.to_string().len() > most {
             return invalid(format!("not written: the value is larger than {most} bytes"));
@@ -379,6 +379,7 @@ fn parse<T: DeserializeOwned>(args: &Value) -> Result<T, (CallOutcome, String)> 
     serde_json::from_value(args.clone()).map_err(|e| (CallOutcome::Invalid, format!("not executed: {e}")))
 }
 
-fn cut(text: &str) -> String {
+/// The beginning of a text, for an error.
+pub(crate) fn cut(text: &str) -> String {
     text.chars().take(QUOTED_CHARS_MAX).collect()
 }

@@ -13,6 +13,9 @@ pub const SUBMIT_PLAN: &str = "submit_plan";
 /// Name of the tool that answers a trivial task at once.
 pub const ANSWER: &str = "answer";
 
+/// Longest title of a step, in characters; a longer one is cut to its first words.
+pub const TITLE_CHARS_MAX: usize = 120;
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +123,8 @@ impl Plan {
             }
             if step.title.trim().is_empty() {
                 step.title = title_of(&step.instructions);
+            } else if step.title.chars().count() > TITLE_CHARS_MAX {
+                step.title = title_of(&step.title);
             }
             step.depends_on.sort();
             step.depends_on.dedup();
@@ -186,28 +191,42 @@ pub fn title_of(text: &str) -> String {
     format!("{head}…")
 }
 
+/// How much freedom the schema of a plan leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanForm {
+    /// Any DAG.
+    Free,
+    /// For small models held to the schema: 2 to [`FLAT_STEPS_MAX`] independent steps named s1, s2, …, joined by the synthesis: no plan they
+    /// can write has a cycle, and all of it runs at the same time.
+    Flat,
+}
+
+/// Most steps of a flat plan.
+pub const FLAT_STEPS_MAX: u32 = 4;
+/// Longest title and instructions of a step of a flat plan, in characters: a small model loses the thread beyond that.
+const FLAT_CHARS_MAX: (u32, u32) = (60, 240);
+
 /// The two tools of the coordinator, one of which it must use.
-pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits) -> Vec<ToolSpec> {
+pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits, form: PlanForm) -> Vec<ToolSpec> {
     let types: Vec<String> = offered(spec).iter().map(ToString::to_string).collect();
-    let id = json!({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$"});
+    let steps = match form {
+        PlanForm::Free => free_steps(&types, limits),
+        PlanForm::Flat => {
+            let most = FLAT_STEPS_MAX.min(limits.plan_steps_max).max(2);
+            json!({"anyOf": (2..=most).map(|n| flat_steps(&types, n)).collect::<Vec<_>>()})
+        }
+    };
+    let mut rationale = json!({"type": "string", "description": "One sentence: why these steps."});
+    if form == PlanForm::Flat {
+        rationale["maxLength"] = json!(FLAT_CHARS_MAX.1);
+    }
     vec![
         ToolSpec {
             name: SUBMIT_PLAN.into(),
             description: "Submit the plan: steps that agents will carry out, in parallel wherever their dependencies allow.".into(),
             input_schema: json!({
-            "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
-            "properties": {
-                "steps": {"type": "array", "minItems": 1, "maxItems": limits.plan_steps_max, "items": {
-                    "type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
-                    "properties": {
-                        "id": id, "title": {"type": "string"},
-                        "instructions": {"type": "string", "description": "Everything the agent must know; it sees the task and the outputs of the steps it depends on, nothing else."},
-                        "agent_type": {"type": "string", "enum": types},
-                        "capabilities": {"type": "array", "items": {"type": "string"}},
-                        "depends_on": {"type": "array", "items": id, "description": "Ids of earlier steps whose outputs this step needs. Empty if it can start at once."}
-                    }}},
-                "rationale": {"type": "string", "description": "One sentence: why these steps."}
-            }}),
+                "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
+                "properties": {"steps": steps, "rationale": rationale}}),
         },
         ToolSpec {
             name: ANSWER.into(),
@@ -215,4 +234,32 @@ pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits) -> Vec<ToolSpec> {
             input_schema: json!({"type": "object", "additionalProperties": false, "required": ["text"], "properties": {"text": {"type": "string", "description": "The complete answer."}}}),
         },
     ]
+}
+
+fn free_steps(types: &[String], limits: &Limits) -> Value {
+    let id = json!({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$"});
+    json!({"type": "array", "minItems": 1, "maxItems": limits.plan_steps_max, "items": {
+    "type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
+    "properties": {
+        "id": id, "title": {"type": "string"},
+        "instructions": {"type": "string", "description": "Everything the agent must know; it sees the task and the outputs of the steps it depends on, nothing else."},
+        "agent_type": {"type": "string", "enum": types},
+        "capabilities": {"type": "array", "items": {"type": "string"}},
+        "depends_on": {"type": "array", "items": id, "description": "Ids of earlier steps whose outputs this step needs. Empty if it can start at once."}
+    }}})
+}
+
+/// Exactly `n` steps, none waiting for another.
+fn flat_steps(types: &[String], n: u32) -> Value {
+    let step = |i: u32| {
+        json!({"type": "object", "additionalProperties": false, "required": ["id", "title", "instructions", "agent_type", "depends_on"],
+        "properties": {
+            "id": {"const": format!("s{i}")},
+            "title": {"type": "string", "maxLength": FLAT_CHARS_MAX.0},
+            "instructions": {"type": "string", "maxLength": FLAT_CHARS_MAX.1},
+            "agent_type": {"type": "string", "enum": types},
+            "depends_on": {"const": []}
+        }})
+    };
+    json!({"type": "array", "minItems": n, "maxItems": n, "prefixItems": (1..=n).map(step).collect::<Vec<_>>()})
 }

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// Longest result of `state_get` and `read_messages`, in bytes, beyond which values are left out and messages left for the next call.
 pub const SHARED_RESULT_BYTES_MAX: usize = 128 * 1024;
 
+/// Longest key of the shared state, in bytes.
+pub const STATE_KEY_BYTES_MAX: usize = 128;
+
 /// One write of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
@@ -120,7 +123,7 @@ pub fn tool_specs() -> Vec<ToolSpec> {
             "state_set",
             "Write a value of the task's shared state, which all agents of the task can read.",
             json!({"type": "object", "additionalProperties": false, "required": ["key", "value"], "properties": {
-            "key": {"type": "string", "maxLength": 128}, "value": {"description": "Any JSON value."},
+            "key": {"type": "string", "maxLength": STATE_KEY_BYTES_MAX}, "value": {"description": "Any JSON value."},
             "expected_version": {"type": "integer", "minimum": 0, "description": "Write only if the key has this version now (0: only if it does not exist)."}}}),
         ),
         spec(

@@ -92,11 +92,22 @@ impl Summary {
 impl Task {
     /// The row of this state.
     pub fn summary(&self) -> Summary {
-        let mut spec = self.spec.clone();
-        if spec.description.len() > ROW_DESCRIPTION_CHARS_MAX {
-            spec.description = spec.description.chars().take(ROW_DESCRIPTION_CHARS_MAX).collect();
-        }
-        (spec.context, spec.constraints) = (None, None);
+        // Field by field: the long texts are not copied at each commit.
+        let of = &self.spec;
+        let spec = TaskSpec {
+            description: of.description.chars().take(ROW_DESCRIPTION_CHARS_MAX).collect(),
+            kind: of.kind,
+            priority: of.priority,
+            max_agents: of.max_agents,
+            agent_type: of.agent_type.clone(),
+            timeout_s: of.timeout_s,
+            step_timeout_s: of.step_timeout_s,
+            max_cost: of.max_cost,
+            context: None,
+            constraints: None,
+            depends_on: of.depends_on.clone(),
+            labels: of.labels.clone(),
+        };
         Summary {
             spec,
             status: self.status,

@@ -1,4 +1,5 @@
 //! The state of a task: the fold of its journal. Only `apply` changes it; everything else reads.
+pub use crate::account::{ABORT_MS_MAX, Account};
 use crate::action::Action;
 use crate::body::Body;
 use crate::event::{CallOutcome, Event, Failure, Recorded, Repeat, TextRef};
@@ -12,10 +13,6 @@ use crate::status::{PauseReason, Status, StepStatus};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Between a decision to stop a call and its abort (the commit lies between) less than this passes, in milliseconds: a call due later
-/// was not sent.
-pub const ABORT_MS_MAX: u64 = 5_000;
 
 /// A model call that should be in flight, or waits for its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,28 +228,6 @@ impl Run {
     }
 }
 
-/// Money of a task. `committed` never exceeds the budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Account {
-    /// Paid for replies.
-    pub spent: Money,
-    /// Held for calls in flight.
-    pub reserved: Money,
-    /// Held for calls that were cut off and may have been charged for.
-    pub possibly_billed: Money,
-    /// Calls that were cut off and may have been charged for.
-    pub possibly_billed_calls: u32,
-    /// Some call had no known price: `spent` is not the whole cost.
-    pub price_unknown: bool,
-}
-
-impl Account {
-    /// Spent, held and possibly billed together.
-    pub fn committed(&self) -> Money {
-        self.spent.plus(self.reserved).plus(self.possibly_billed)
-    }
-}
-
 /// Places whose actions may have changed since they were last asked for. Not part of the state: never stored, always equal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Changes(pub(crate) BTreeSet<Place>);
@@ -435,7 +410,7 @@ impl Task {
         }
         if let Some(turn) = run.current() {
             let number = run.turns.len() as u32;
-            if let Some(open) = turn.open.as_ref().filter(|o| !self.held_back(o)) {
+            if let Some(open) = turn.open.as_ref() {
                 out.push(Action::Model {
                     effect: EffectId::model(place.clone(), number),
                     attempt: open.attempt,

@@ -13,7 +13,7 @@ impl Time {
     }
     /// Milliseconds from `earlier` to this time; 0 if `earlier` is later.
     pub fn since_ms(self, earlier: Self) -> u64 {
-        u64::try_from((self.0 - earlier.0) / 1_000).unwrap_or(0)
+        u64::try_from(self.0.saturating_sub(earlier.0) / 1_000).unwrap_or(0)
     }
     /// Whole days since the Unix epoch: the key of the daily ledger.
     pub fn day(self) -> i64 {

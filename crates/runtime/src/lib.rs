@@ -4,6 +4,7 @@ mod agents;
 mod bodies;
 pub mod bus;
 pub mod clock;
+mod crash_points;
 mod error;
 mod ledger;
 mod metrics;
@@ -62,6 +63,7 @@ impl Runtime {
         let (models, models_error) = connect_models(&options);
         let node = Arc::new(Node::new(store, options, models, tools, pool, (today, used), version));
         node.store.steal_all(&node.owner).await?;
+        maos_store::crash::point("recovery.steal");
         let runtime = Self {
             node,
             started: clock::now(),

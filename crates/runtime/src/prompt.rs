@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Longest output of another step or task that is given to an agent whole, in bytes.
 pub(crate) const GIVEN_BYTES_MAX: usize = 64 * 1024;
 /// Output limit of calls to a model on this machine, in tokens: its window is small.
-const LOCAL_OUTPUT_TOKENS_MAX: u32 = 1_200;
+const LOCAL_OUTPUT_TOKENS_MAX: u32 = 1_024;
 /// Bytes of a request that are not in its texts (framing), for the worst case.
 const OVERHEAD_TOKENS: u64 = 512;
 
@@ -92,17 +92,22 @@ impl Prompter<'_> {
         }
         let planning = effect.place == Place::Plan;
         let mut most = if planning { self.output_tokens_max.0 } else { self.output_tokens_max.1 };
-        if chosen.provider == Provider::Local {
+        // A small model on this machine: a small window, short words, a plan whose form cannot go wrong.
+        let small = chosen.provider == Provider::Local;
+        if small {
             most = most.min(LOCAL_OUTPUT_TOKENS_MAX);
         }
         let (tools, tool_choice) = match &effect.place {
-            Place::Plan => (plan::coordinator_tools(&task.spec, self.limits), ToolChoice::Any),
+            Place::Plan => {
+                let form = if small { plan::PlanForm::Flat } else { plan::PlanForm::Free };
+                (plan::coordinator_tools(&task.spec, self.limits, form), ToolChoice::Any)
+            }
             Place::Synthesis => (vec![], ToolChoice::Auto),
             Place::Step(_) => (self.tools.offered(chosen.provider), if last { ToolChoice::None } else { ToolChoice::Auto }),
         };
         let request = Request {
             model: chosen.name.to_string(),
-            system: self.system(task, run, &effect.place),
+            system: self.system(task, run, &effect.place, small),
             messages: self.conversation(task, run, &effect.place, effect.turn, last),
             tools,
             tool_choice,
@@ -113,13 +118,15 @@ impl Prompter<'_> {
         Some(Prepared { request: Arc::new(request), chosen })
     }
 
-    fn system(&self, task: &Task, run: &Run, place: &Place) -> String {
+    fn system(&self, task: &Task, run: &Run, place: &Place, small: bool) -> String {
         let mut out = self.definitions.get(run.kind.as_str()).map_or_else(
             || format!("You are a {} in a team of AI agents that work in parallel on one task.\n", run.kind),
             |d| d.prompt.clone(),
         );
         match place {
+            Place::Plan if small => out.push_str(SMALL_PLANNING_RULES),
             Place::Plan => self.planning_rules(task, &mut out),
+            Place::Step(_) if small => out.push_str(SMALL_STEP_RULES),
             Place::Step(_) => out.push_str(STEP_RULES),
             Place::Synthesis => out.push_str(SYNTHESIS_RULES),
         }
@@ -282,6 +289,14 @@ Plan the task you are given: call submit_plan with the steps, or answer if the t
   instructions must say what to do and what to deliver.
 - Few good steps beat many small ones: usually 2 to 6. If one agent does it better, submit one step or answer.
 - When several outputs must become one result, end with one step that depends on all of them and writes the final result.
+";
+const SMALL_PLANNING_RULES: &str = "
+Split the task you are given into parts that different workers can write at the same time, each about something else: one part for each
+thing the task names. In each step's instructions say in one or two sentences what that worker must write. The parts are joined
+afterwards; plan no step for that. Call submit_plan. Only for a trivial question (a sum, one fact) call answer instead, with the answer itself.
+";
+const SMALL_STEP_RULES: &str = "
+Do only your own step. Write the result itself, directly, in less than 200 words. Do not talk about the step or about yourself.
 ";
 const STEP_RULES: &str = "
 You do one step of the task. Other agents do the others at the same time. Do only your step, completely. Your last message, without a

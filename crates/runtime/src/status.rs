@@ -82,8 +82,10 @@ pub struct NodeStatus {
     pub quarantined: BTreeMap<TaskId, String>,
     /// The disk is full.
     pub storage_full: bool,
-    /// Daily budget: used and limit.
-    pub daily: Option<(Money, Money)>,
+    /// Spent and held today (UTC).
+    pub spent_today: Money,
+    /// Budget per day.
+    pub budget_daily: Option<Money>,
     /// Being stopped.
     pub draining: bool,
 }
@@ -92,8 +94,8 @@ impl Runtime {
     /// The node at a glance.
     pub async fn status(&self) -> StoreResult<NodeStatus> {
         let tasks = self.node.store.counts_by_status().await?.into_iter().collect();
-        let limit = self.node.settings().budget_daily;
-        let daily = limit.and_then(|l| Some((l.minus(self.node.daily_left()?), l)));
+        let today = crate::ledger::key(clock::now().day());
+        let spent_today = Money(self.node.store.ledger(&today).await?);
         let pool = self.node.pool();
         Ok(NodeStatus {
             started: self.started,
@@ -106,7 +108,8 @@ impl Runtime {
             recovered: self.node.recovered.load(Ordering::Relaxed),
             quarantined: self.node.quarantined(),
             storage_full: self.node.full.load(Ordering::Relaxed),
-            daily,
+            spent_today,
+            budget_daily: self.node.settings().budget_daily,
             draining: self.node.draining.load(Ordering::Relaxed),
         })
     }

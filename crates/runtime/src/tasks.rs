@@ -433,7 +433,11 @@ impl Runtime {
     /// Takes a due task.
     pub(crate) async fn claim_due(node: &Arc<Node>, limit: u32) -> Result<usize> {
         let request = maos_store::ClaimRequest { owner: node.owner(), now: clock::now().0, limit, lane_max: None };
+        maos_store::crash::point("schedule.claim.before");
         let claimed = node.store.claim(request).await?;
+        if !claimed.is_empty() {
+            maos_store::crash::point("schedule.claim.after");
+        }
         let count = claimed.len();
         for c in claimed {
             let task = TaskId::new(c.lease.task.clone()).map_err(|e| RuntimeError::Unreadable {
@@ -445,6 +449,7 @@ impl Runtime {
             let node = Arc::clone(node);
             let node2 = Arc::clone(&node);
             node.tracker.clone().spawn(async move {
+                maos_store::crash::point("recovery.fold");
                 match Worker::fold(&node2, &task).await {
                     Ok((state, _)) => {
                         let epoch = c.lease.epoch;

@@ -2,6 +2,7 @@
 //! take-over and crash recovery all go through here. Owns its state; nobody else touches it.
 use crate::bodies::Bodies;
 use crate::clock;
+use crate::crash_points::{self, Side};
 use crate::error::Result;
 use crate::ledger::Holds;
 use crate::node::Node;
@@ -235,8 +236,12 @@ impl Worker {
         let leave = self.may_leave();
         let commit = self.commit(&events, extras, leave);
         self.node.daily_booked(&commit.ledger);
+        crash_points::pass(&events, Side::Before);
         match self.append(&commit).await? {
-            Appended::Ok { head, first_gseq } => self.committed(&events, head, first_gseq),
+            Appended::Ok { head, first_gseq } => {
+                crash_points::pass(&events, Side::After);
+                self.committed(&events, head, first_gseq);
+            }
             Appended::Conflict | Appended::Fenced => {
                 tracing::warn!(component = "orchestrator", task_id = %self.id, "the task was taken over by another owner; this one stops");
                 return Ok(Next::Leave);
@@ -279,6 +284,12 @@ impl Worker {
         for input in inputs {
             let booked = self.drive.task().account.committed().minus(before);
             let ctx = Ctx { daily_left: daily_left.map(|left| left.minus(booked)), ..ctx };
+            // A grant that was taken back on its way here is out of date: the agent may sit elsewhere by now.
+            if let Input::Seated { place, agent } = &input
+                && node.pool().holder(&(self.id.clone(), place.clone())) != Some(agent)
+            {
+                continue;
+            }
             let seated = if let Input::Seated { place, .. } = &input { Some(place.clone()) } else { None };
             if let Err(rejected) = self.drive.input(clock::now(), input, ctx) {
                 tracing::info!(component = "orchestrator", task_id = %self.id, "not done: {rejected}");
@@ -309,6 +320,9 @@ impl Worker {
             serde_json::to_vec(task).expect("the state is plain data")
         });
         let task = self.drive.task();
+        // Tried again: tasks it waited for may have ended since, or before, and will not say so again.
+        let again = events.iter().any(|e| matches!(e.event, Event::Retried { .. }));
+        let waits_for = if again { task.waiting_for.iter().map(ToString::to_string).collect() } else { vec![] };
         let labels = events.iter().any(|e| matches!(&e.event, Event::Updated { labels: Some(_), .. })).then(|| task.spec.labels.clone());
         Commit {
             events: events.iter().map(stored).collect(),
@@ -319,6 +333,7 @@ impl Worker {
             blobs: extras.blobs,
             docs: extras.docs,
             ledger,
+            waits_for,
             release,
         }
     }
@@ -350,6 +365,7 @@ impl Worker {
             self.node.metrics.started(task.started_at.unwrap_or_default().since_ms(task.created_at));
         }
         if events.iter().any(|e| matches!(e.event, Event::Updated { .. })) {
+            self.node.pool().set_priority(&self.id, self.drive.task().spec.priority);
             self.node.task_max(&self.id, self.drive.task().spec.max_agents);
         }
     }

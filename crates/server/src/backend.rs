@@ -154,7 +154,7 @@ pub struct FeedPage {
 pub enum News {
     /// There may be new events: read the feed. Losing it only makes things slower.
     Hint,
-    /// A live-only event (text of a model call). May be lost; never stored one by one.
+    /// A live-only event (text of a model call). May be lost; never stored one by one. Whoever passes it on sets its `seq`.
     Live(Box<Event>),
 }
 

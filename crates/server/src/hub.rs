@@ -68,7 +68,11 @@ impl Hub {
             let reason = async {
                 loop {
                     match news.recv().await {
-                        Ok(News::Live(event)) => drop(self.tx.send(Arc::new(Frame::new(*event, false)))),
+                        Ok(News::Live(mut event)) => {
+                            // The sequence it follows: what was sent to every listener before it.
+                            event.seq = cursor.unwrap_or(event.seq);
+                            drop(self.tx.send(Arc::new(Frame::new(*event, false))));
+                        }
                         Ok(News::Hint) | Err(RecvError::Lagged(_)) => return true,
                         Err(RecvError::Closed) => return false,
                     }

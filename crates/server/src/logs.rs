@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::hub::{QUEUE_FRAMES_MAX, encode};
 use crate::input::Params;
 use crate::reply::Answer;
-use crate::stream::{BEAT, heartbeat, preamble, response, shutdown};
+use crate::stream::{BEAT, gather, heartbeat, preamble, response, shutdown};
 
 /// Lines kept.
 const LINES_MAX: usize = 10_000;
@@ -189,7 +189,7 @@ struct Follower {
 impl Follower {
     async fn next(&mut self) -> Option<bytes::Bytes> {
         loop {
-            if let Some(bytes) = self.queue.pop_front() {
+            if let Some(bytes) = gather(&mut self.queue) {
                 return Some(bytes);
             }
             if self.done {

@@ -27,6 +27,8 @@ use crate::reply::{Answer, Fault};
 pub(crate) const STREAMS_MAX: usize = 1_024;
 /// A comment is sent after this long, in seconds, so that both sides see a dead connection.
 pub(crate) const HEARTBEAT_SECONDS: u64 = 15;
+/// Most bytes handed to the connection at once (one longer frame excepted).
+const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// How long a client waits before it reconnects, in milliseconds.
 const RETRY_MS: u32 = 2_000;
 
@@ -91,8 +93,7 @@ async fn open(app: Arc<App>, query: EventQuery, task: Option<String>, from: Opti
         queue.push_back(resync(ResyncReason::Gone, newest));
         cursor = newest;
     }
-    let reader =
-        Reader { app, query, task, ends, ended: false, cursor, heard, queue, phase: Phase::Replay, beat: heartbeat(), _permit: permit };
+    let reader = Reader { app, query, task, ends, cursor, heard, queue, phase: Phase::Replay, beat: heartbeat(), _permit: permit };
     Ok(response(futures_util::stream::unfold(reader, |mut r| async move { r.next().await.map(|bytes| (bytes, r)) })))
 }
 
@@ -131,6 +132,22 @@ pub(crate) fn shutdown() -> Bytes {
     format!("event: shutdown\nretry: {RETRY_MS}\ndata: {{\"retry_ms\":{RETRY_MS}}}\n\n").into()
 }
 
+/// Everything that waits, as one piece: one write instead of one for each frame.
+pub(crate) fn gather(queue: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = queue.pop_front()?;
+    if queue.is_empty() {
+        return Some(first);
+    }
+    let mut all = Vec::from(first);
+    while let Some(next) = queue.front()
+        && all.len() + next.len() <= PIECE_BYTES_MAX
+    {
+        all.extend_from_slice(next);
+        queue.pop_front();
+    }
+    Some(all.into())
+}
+
 /// The comment that shows that both sides are alive.
 pub(crate) const BEAT: &[u8] = b": beat\n\n";
 
@@ -150,8 +167,6 @@ struct Reader {
     task: Option<String>,
     /// The stream ends with its task.
     ends: bool,
-    /// The newest event of the task ended it.
-    ended: bool,
     /// Everything up to here has been passed on.
     cursor: u64,
     heard: broadcast::Receiver<Arc<Frame>>,
@@ -164,7 +179,7 @@ struct Reader {
 impl Reader {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(bytes) = self.queue.pop_front() {
+            if let Some(bytes) = gather(&mut self.queue) {
                 return Some(bytes);
             }
             match self.phase {
@@ -186,30 +201,38 @@ impl Reader {
     }
 
     async fn replay(&mut self) {
-        let page = match self.app.backend.feed(self.cursor, PAGE_EVENTS, self.task.as_deref()).await {
-            Ok(page) => page,
+        match self.page().await {
+            Ok(()) => {}
             Err(problem) => {
                 tracing::warn!(detail = problem.detail, "an event stream ends: the feed cannot be read");
                 self.phase = Phase::Done;
-                return;
             }
+        }
+    }
+
+    /// One page of the durable feed.
+    async fn page(&mut self) -> Result<(), Box<Problem>> {
+        // Asked before the page is read: whatever ended the task is then in this page or before it. Not asked of the events, because a
+        // reader that was cut off behind the last one sees none any more, and a retried task has events behind its end.
+        let over = match (&self.task, self.ends) {
+            (Some(id), true) => self.app.backend.task(id).await?.status.is_final(),
+            _ => false,
         };
-        for event in page.events.iter().filter(|e| e.seq > self.cursor) {
-            self.ended = event.event_type.is_task_end();
-            if self.wants(event) {
+        let page = self.app.backend.feed(self.cursor, PAGE_EVENTS, self.task.as_deref()).await?;
+        for event in &page.events {
+            if event.seq > self.cursor && self.wants(event) {
                 self.queue.push_back(encode(event, true));
             }
         }
         self.cursor = self.cursor.max(page.upto);
-        if !page.end {
-            return;
-        }
-        self.phase = Phase::Live;
-        // A retried task has events behind its end, so only the newest one counts.
-        if self.ends && self.ended {
+        if page.end && over {
             self.queue.push_back(Bytes::from_static(b"event: end\ndata: {}\n\n"));
             self.phase = Phase::Done;
+        } else if page.end && !(self.ends && page.events.iter().any(|e| e.event_type.is_task_end())) {
+            self.phase = Phase::Live;
         }
+        // Otherwise the task ended between the question and the page: ask again.
+        Ok(())
     }
 
     async fn live(&mut self) {
@@ -242,11 +265,8 @@ impl Reader {
         if self.wants(&frame.event) {
             self.queue.push_back(frame.text.clone());
         }
-        if self.ends && frame.durable && self.concerns(&frame.event) {
-            self.ended = frame.event.event_type.is_task_end();
-            if self.ended {
-                self.phase = Phase::Replay;
-            }
+        if self.ends && frame.durable && self.concerns(&frame.event) && frame.event.event_type.is_task_end() {
+            self.phase = Phase::Replay;
         }
     }
 }

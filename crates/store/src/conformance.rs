@@ -24,7 +24,7 @@ macro_rules! conformance_suite {
         $crate::conformance_suite!(@ $open, queue: [
             claim_order_and_epochs, lanes_can_be_limited, due_later_is_not_claimed, mail_makes_due, mail_while_held,
             leases_run_out, renewed_leases_hold, release_gives_back, release_with_the_commit, steal_all_at_start,
-            many_claimers_get_each_task_once, dependants_are_told_once, dependency_that_ended_already,
+            many_claimers_get_each_task_once, dependants_are_told_once, dependency_that_ended_already, waits_again_after_a_retry,
             unknown_dependency_stores_nothing, same_id_twice, idempotent_submits, idempotency_ends,
             next_wake_says_when, submit_and_claim_at_once,
         ]);

@@ -149,6 +149,9 @@ pub struct Commit {
     pub docs: Vec<NewDoc>,
     /// Changes of running sums.
     pub ledger: Vec<LedgerDelta>,
+    /// Tasks this one waits for again (a retry): those that have ended are told to its inbox in the same transaction, the others when
+    /// they end.
+    pub waits_for: Vec<String>,
     /// Give the lease back in the same transaction.
     pub release: bool,
 }

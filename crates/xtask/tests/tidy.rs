@@ -1,4 +1,5 @@
 //! Documents tell the truth and house rules hold: each rule is a test that reads the tree.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ fn check(rule: &str, broken: Vec<String>) {
 
 /// Dependencies on our own crates, from the manifests.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
-    let manifests = fs::read_dir(root().join("crates")).unwrap().map(|e| e.unwrap().path().join("Cargo.toml")).chain([root().join("bench/Cargo.toml")]);
+    let manifests =
+        fs::read_dir(root().join("crates")).unwrap().map(|e| e.unwrap().path().join("Cargo.toml")).chain([root().join("bench/Cargo.toml")]);
     let mut out = BTreeMap::new();
     for path in manifests.filter(|p| p.exists()) {
         let text = fs::read_to_string(&path).unwrap();
@@ -86,7 +88,13 @@ fn tests_do_not_wait_by_the_clock() {
 
 #[test]
 fn nothing_is_left_unfinished_or_switched_off() {
-    let marks = [["todo", "!("].concat(), ["unimplemented", "!("].concat(), ["FIX", "ME"].concat(), ["#[ign", "ore"].concat(), ["allow(dead", "_code"].concat()];
+    let marks = [
+        ["todo", "!("].concat(),
+        ["unimplemented", "!("].concat(),
+        ["FIX", "ME"].concat(),
+        ["#[ign", "ore"].concat(),
+        ["allow(dead", "_code"].concat(),
+    ];
     let broken = all_rust_files().into_iter().filter(|(_, t)| marks.iter().any(|m| t.contains(m)));
     check("finish it or leave it out", broken.map(|(n, _)| n).collect());
 }
@@ -105,5 +113,8 @@ fn the_engine_is_pure() {
 #[test]
 fn commands_go_through_the_api() {
     let broken = all_rust_files().into_iter().filter(|(n, _)| n.starts_with("crates/cli/src/task"));
-    check("task commands know the client only", broken.filter(|(_, t)| t.contains("maos_store") || t.contains("maos_runtime")).map(|(n, _)| n).collect());
+    check(
+        "task commands know the client only",
+        broken.filter(|(_, t)| t.contains("maos_store") || t.contains("maos_runtime")).map(|(n, _)| n).collect(),
+    );
 }

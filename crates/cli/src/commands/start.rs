@@ -10,7 +10,8 @@ use crate::exit::Exit;
 use crate::print::text::clean_line;
 use crate::print::{Format, Style};
 use clap::Args;
-use maos_api::system::Status;
+use maos_api::system::{ModelInfo, Status};
+use maos_api::words::ModelStatus;
 use std::path::PathBuf;
 
 /// Its arguments.
@@ -141,27 +142,45 @@ pub(crate) fn say_running(app: &App, run: &RunFile) {
     let status = client::connect_to(app, &target).ok().and_then(|client| client::block_on(async { client.status().await }).ok()?.ok());
     if let Some(status) = status {
         lines.push(format!("  storage    {}        bus        {}", clean_line(&status.storage), clean_line(&status.bus)));
-        lines.push(models_line(app, &status));
+        let retired = retired_lines(app, &target);
+        lines.extend(models_lines(app, &status, retired));
     }
     lines.push("  logs       maos logs --follow           stop       maos stop".to_owned());
     lines.iter().for_each(|line| ui.note(line));
 }
 
-fn models_line(app: &App, status: &Status) -> String {
+/// A line for each model in use that its provider has retired, with the command that replaces it.
+fn retired_lines(app: &App, target: &Target) -> Vec<String> {
+    let models = client::connect_to(app, target).ok().and_then(|client| client::block_on(async { client.models().await }).ok()?.ok());
+    let retired =
+        models.into_iter().flat_map(|list| list.data).filter(|model| model.status == ModelStatus::Retired && !model.used_by.is_empty());
+    let line = |model: ModelInfo| {
+        let new = model.replacement.unwrap_or_else(|| "<model>".to_owned());
+        let mark = app.ui.err_paint(Style::Warn, app.ui.glyph("!", "!"));
+        format!("             {mark} {} is retired: maos config set {}.model {new}", clean_line(&model.id), model.provider)
+    };
+    retired.map(line).collect()
+}
+
+/// Who answers model calls; when nobody does, the ways out.
+fn models_lines(app: &App, status: &Status, retired: Vec<String>) -> Vec<String> {
     let provider = &status.provider;
-    let name = provider.name.as_deref().unwrap_or("none");
+    let note = provider.note.as_deref().map(clean_line);
+    let indent = " ".repeat(13);
     if provider.ready {
+        let name = provider.name.as_deref().unwrap_or("none");
         let model = provider.model.as_deref().map(|model| format!(", {model}")).unwrap_or_default();
-        let note = provider
-            .note
-            .as_deref()
-            .map(|note| format!("\n             {}", app.ui.err_paint(Style::Warn, &clean_line(note))))
-            .unwrap_or_default();
-        return format!("  models     {} {name}{model}{note}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")));
+        let head = format!("  models     {} {name}{model}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")));
+        let note = note.map(|note| format!("{indent}{}", app.ui.err_paint(Style::Warn, &note)));
+        return std::iter::once(head).chain(note).chain(retired).collect();
     }
-    let why = provider.note.as_deref().map_or_else(|| "no key of a provider and no local model".to_owned(), clean_line);
-    format!(
-        "  models     {} {why} — tasks cannot run. One of:\n               maos config set claude.api_key\n               maos config set openai.base_url http://…\n               maos model pull\n             then: maos restart",
-        app.ui.err_paint(Style::Bad, app.ui.glyph("✗", "x"))
-    )
+    let why = note.unwrap_or_else(|| "no key of a provider and no local model".to_owned());
+    let mut lines = vec![format!("  models     {} {why} — tasks cannot run", app.ui.err_paint(Style::Bad, app.ui.glyph("✗", "x")))];
+    if retired.is_empty() {
+        let ways =
+            ["maos config set claude.api_key", "maos config set openai.base_url http://…", "maos model pull    (then: maos restart)"];
+        lines.extend(ways.map(|way| format!("{indent}fix: {way}")));
+    }
+    lines.extend(retired);
+    lines
 }

@@ -130,7 +130,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("dashboard.port", Kind::Int(0, 65_535), Some("3001"), "Port of the dashboard, which also answers the API; 0 picks a free one."),
     key("provider", Kind::Choice(&["auto", "claude", "openai", "local", "scripted"]), Some("auto"), "Who answers model calls. auto: claude if it has a key, else openai if it has a key or an address, else a local model that is present."),
     key("claude.api_key", Kind::Text, None, "Key of the Anthropic API.").secret().env(&["CLAUDE_API_KEY", "ANTHROPIC_API_KEY"]),
-    key("claude.model", Kind::Text, Some("claude-sonnet-4-5"), "Model for every agent type that has none of its own."),
+    key("claude.model", Kind::Text, Some("claude-sonnet-5-5"), "Model for every agent type that has none of its own."),
     key("claude.base_url", Kind::Url, Some("https://api.anthropic.com"), "Address of the Messages API.").env(&["ANTHROPIC_BASE_URL"]),
     key("claude.bearer", Kind::Bool, Some("false"), "Also send the key as Authorization: Bearer; some gateways want that."),
     key("claude.model_aliases", Kind::Pairs, None, "Models to use in place of others, for example of a retired one: old=new."),

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn it_reads_back_and_changes_no_default() {
-        let text = config_file("claude-sonnet-4-5");
+        let text = config_file("claude-sonnet-5-5");
         let content = file::read(&text, Some(&Env::default())).unwrap();
         assert!(content.warnings.is_empty());
         for (name, entry) in &content.entries {

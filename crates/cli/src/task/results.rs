@@ -34,7 +34,9 @@ pub(crate) fn run(app: &App, args: &ResultsArgs) -> Outcome {
         if args.wait {
             wait::until_end(app, &client, &id, &args.wait_flags).await?;
         }
-        print(app, &client, &id, format).await
+        let outcome = print(app, &client, &id, format).await;
+        provider_note(app, &client).await;
+        outcome
     })?
 }
 
@@ -53,7 +55,6 @@ pub(crate) async fn print(app: &App, client: &Client, id: &str, format: Format) 
         app.ui.document(format, &results)?;
     }
     if results.status == TaskStatus::Completed {
-        provider_note(app, client).await;
         return Ok(Exit::Success);
     }
     if results.is_final {

@@ -15,7 +15,7 @@ rules:
   - match: {prompt_contains: FAIL}
     fault: {status: 400, error: {type: invalid_request_error, message: "this is refused"}}
   - match: {prompt_contains: SLOW}
-    fault: no_header
+    fault: {no_header: true}
   - reply: {text: "[scripted] an answer"}
 "#;
 
@@ -228,7 +228,7 @@ fn tasks_go_on_after_a_kill() {
     let id = server.submit(&["SLOW", "--max-agents", "1"]);
     let pid = nix::unistd::Pid::from_raw(server.pid());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-    server.maos.write("script.yml", &SCRIPT.replace("fault: no_header", "reply: {text: finished at last}"));
+    server.maos.write("script.yml", &SCRIPT.replace("fault: {no_header: true}", "reply: {text: finished at last}"));
     server.start_again(&[]).expect(0);
     let done = server.run(&["task", "results", &id, "--wait", "--wait-timeout", "60s"]).expect(0);
     assert!(done.stdout.contains("finished at last"), "{done}");
@@ -304,4 +304,108 @@ fn auto_start() {
     let done = server.run(&["task", "submit", "What is 2+2?"]).expect(0);
     assert!(done.stdout.starts_with("task_") && done.stderr.contains("Started MAOS"), "{done}");
     server.run(&["task", "results", "@last", "--wait"]).expect(0);
+}
+
+#[test]
+fn ctrl_c_leaves_the_task_running() {
+    let server = Server::start();
+    let id = server.submit(&["SLOW", "--max-agents", "1"]);
+    let mut child = server.maos.command(&["task", "watch", &id]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().contains(" started")), "it says what happens");
+    interrupt(&child);
+    let farewell = format!("Detached. {id} keeps running.  re-attach: maos task watch {id}   cancel: maos task cancel {id}");
+    assert!(lines.any(|line| line.unwrap() == farewell));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(server.json(&["task", "show", &id])["status"], "RUNNING");
+}
+
+fn interrupt(child: &std::process::Child) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+}
+
+#[test]
+fn a_server_with_keys_wants_one() {
+    let maos = Maos::new().with("MAOS_API_PORT", "0");
+    // SHA-256 of "secret".
+    maos.write("config.yml", "auth:\n  api_keys: [2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b]\n");
+    let server = Server { maos };
+    server.maos.write("script.yml", SCRIPT);
+    server.start_again(&[]).expect(0);
+    let done = server.run(&["task", "list"]).expect(4);
+    assert!(done.stderr.contains("  fix: "), "{done}");
+    server.run(&["task", "list", "--token", "wrong"]).expect(4);
+    server.run(&["task", "list", "--token", "secret"]).expect(0);
+}
+
+#[test]
+fn an_unhealthy_server_is_exit_9() {
+    let server = Server { maos: Maos::new().with("MAOS_API_PORT", "0") };
+    server.run(&["start"]).expect(0);
+    let done = server.run(&["health"]).expect(0);
+    assert!(done.stdout.contains("DEGRADED"), "{done}");
+    server.run(&["health", "--strict"]).expect(9);
+    server.run(&["health", "--component", "database"]).expect(0);
+    server.run(&["health", "--component", "nonsense"]).expect(3);
+}
+
+#[test]
+fn secrets_are_nowhere() {
+    const CANARY: &str = "sk-ant-api03-canary-7f3a9c2e5b8d1f4a";
+    let maos = Maos::new().with("MAOS_API_PORT", "0").with("CLAUDE_API_KEY", CANARY).with("ANTHROPIC_BASE_URL", "http://127.0.0.1:1");
+    let server = Server { maos };
+    let mut all = server.run(&["start", "--log-level", "DEBUG"]).expect(0).to_string();
+    server.submit(&["x", "--max-agents", "1"]);
+    let commands: [&[&str]; 7] = [
+        &["status", "--detailed"],
+        &["health"],
+        &["config", "show", "--origin"],
+        &["config", "get", "claude.api_key"],
+        &["task", "show", "@last", "-o", "json"],
+        &["task", "list", "-o", "yaml"],
+        &["-v", "task", "show", "task_nope0"],
+    ];
+    for args in commands {
+        all.push_str(&server.run(args).to_string());
+    }
+    server.run(&["stop", "--force"]).expect(0);
+    for entry in std::fs::read_dir(server.maos.home().join("logs")).unwrap().flatten() {
+        all.push_str(&std::fs::read_to_string(entry.path()).unwrap());
+    }
+    assert!(!all.contains("canary-7f3a"), "a secret leaked");
+}
+
+#[test]
+fn lists_can_be_watched_as_a_stream() {
+    let server = Server::start();
+    let id = server.submit(&["TRIVIAL"]);
+    let mut child = server.maos.command(&["task", "list", "-w", "-o", "jsonl"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().contains(&id));
+    let second = server.submit(&["TRIVIAL"]);
+    assert!(lines.any(|line| line.unwrap().contains(&second)));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_retired_model_is_told_at_start_and_at_submit() {
+    let maos = Maos::new().with("MAOS_API_PORT", "0").with("CLAUDE_API_KEY", "sk-ant-000").with("ANTHROPIC_BASE_URL", "http://127.0.0.1:1");
+    maos.write("config.yml", "claude:\n  model: \"claude-3-sonnet-20240229\"\n");
+    let server = Server { maos };
+    let fix = "maos config set claude.model claude-";
+    let start = server.run(&["start"]).expect(0);
+    assert!(start.stderr.contains("retired") && start.stderr.contains(fix), "{start}");
+    let done = server.run(&["task", "submit", "x"]).expect(10);
+    assert!(done.stderr.contains(fix), "{done}");
+}
+
+#[test]
+fn the_same_key_gives_the_same_task() {
+    let server = Server::start();
+    let first = server.submit(&["TRIVIAL", "--idempotency-key", "k1"]);
+    assert_eq!(server.submit(&["TRIVIAL", "--idempotency-key", "k1"]), first);
+    server.run(&["task", "submit", "something else", "--idempotency-key", "k1"]).expect(5);
+    assert_eq!(server.json(&["task", "list"]).as_array().unwrap().len(), 1);
 }

@@ -73,3 +73,11 @@ fn quiet_says_nothing_but_errors() {
     assert_eq!(maos.run(&["init", "-q"]).expect(0).stderr, "");
     assert!(maos.run(&["task", "list", "-q"]).expect(7).stderr.starts_with("error: "));
 }
+
+#[test]
+fn a_full_disk_behind_stdout_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Maos::new().command(&["version"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: cannot write to stdout"));
+}

@@ -125,7 +125,7 @@ fn of_places() -> Vec<Event> {
     ]
 }
 
-fn samples() -> BTreeMap<&'static str, Event> {
+pub(crate) fn samples() -> BTreeMap<&'static str, Event> {
     of_the_task().into_iter().chain(of_places()).map(|e| (e.kind(), e)).collect()
 }
 

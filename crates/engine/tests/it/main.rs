@@ -9,7 +9,9 @@ mod growth;
 mod kit;
 mod lifecycle;
 mod plans;
+mod pool;
 #[path = "../sim/mod.rs"]
 mod sim;
 mod simulation;
 mod table;
+mod total;

@@ -72,7 +72,7 @@ fn what_is_left_out_is_filled_in() {
     let plan = check(&args, &only).unwrap();
     assert!(plan.steps.iter().all(|s| s.agent_type.as_ref().unwrap().as_str() == "wizard"));
     assert_eq!(title_of(&"word ".repeat(30)), format!("{}word…", "word ".repeat(10)));
-    let schema = coordinator_tools(&coding, &Limits::default())[0].input_schema.to_string();
+    let schema = coordinator_tools(&coding, &Limits::default(), maos_engine::plan::PlanForm::Free)[0].input_schema.to_string();
     assert!(schema.contains(r#""enum":["coder","tester"]"#) && schema.contains(r#""maxItems":32"#));
 }
 

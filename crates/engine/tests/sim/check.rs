@@ -1,5 +1,11 @@
 //! The invariants, checked entry by entry by a second, simpler reading of the journal that shares no code with the engine's fold.
-//! Names (I2, I4, …) are those of ARCHITECTURE.md's list of invariants. It must not ask the engine anything but for figures to compare.
+//! It asks the engine nothing but figures to compare with its own.
+//!
+//! I1 an acknowledged task exists · I2 journals have no gap, and their hash chain holds · I4 a model call has one result, each attempt a
+//! committed intent, and is sent once · I5 a call whose result is committed is never asked for again · I6 a tool that must not be repeated
+//! runs at most once · I8 spent + held + possibly charged never exceed a budget, and all is settled at the end · I9, I10 only the holder
+//! of the lease appends · I11 nothing starts before what it depends on completed · I13 the fold of the journal, also from a snapshot, is
+//! the live state · I14 with faults switched off everything ends.
 use maos_engine::event::{Event, Repeat};
 use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
 use maos_engine::money::Money;

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod dice;
 pub(crate) mod node;
 pub(crate) mod options;
+mod people;
 pub(crate) mod store;
 pub(crate) mod world;
 
@@ -154,22 +155,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn take_agent_away(&mut self) -> Result<(), Violation> {
-        let Some(n) = self.some_node() else {
-            return Ok(());
-        };
-        let places = self.nodes[n].held.iter().flat_map(|(id, held)| {
-            let running = held.drive.task().running.iter();
-            running.map(|p| (id.clone(), p.clone()))
-        });
-        let places: Vec<_> = places.collect();
-        if places.is_empty() {
-            return Ok(());
-        }
-        let (id, place) = self.dice.pick(&places);
-        self.turn(n, &id, vec![Input::Unseated { place }], None)
     }
 
     /// All faults are switched off, people raise budgets and resume: everything must come to an end (I14).

@@ -72,6 +72,8 @@ pub(crate) struct Store {
     pub(crate) rows: BTreeMap<TaskId, Row>,
     /// Idempotency keys of submissions.
     keys: BTreeMap<String, TaskId>,
+    /// Who is to be told when a task ends.
+    waiting: BTreeMap<TaskId, BTreeSet<TaskId>>,
     /// Agents ever named.
     pub(crate) agents: BTreeSet<AgentId>,
     /// Large bodies.
@@ -89,6 +91,7 @@ impl Store {
         Self {
             rows: BTreeMap::new(),
             keys: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             agents: BTreeSet::new(),
             blobs: BTreeSet::new(),
             trace: Sha256::new(),
@@ -180,23 +183,23 @@ impl Store {
         Ok(())
     }
 
-    /// Tells the tasks that wait for one that ended; and one that (again) waits for tasks that ended already.
+    /// Who begins to wait (also again, by a retry) is told of what has ended already, and is written down for the rest; who ends tells
+    /// those written down, once.
     fn release(&mut self, id: &TaskId, before: Status, events: &[Recorded]) {
         let status = self.rows[id].state.status;
         let mut posts: Vec<(TaskId, TaskId, Status)> = vec![];
         if status.is_terminal() && status != before {
-            for (waiting, row) in &self.rows {
-                if row.state.waiting_for.contains(id) {
-                    posts.push((waiting.clone(), id.clone(), status));
-                }
-            }
+            let told = self.waiting.remove(id).unwrap_or_default();
+            posts.extend(told.into_iter().map(|to| (to, id.clone(), status)));
         }
         let anew = |r: &Recorded| matches!(r.event, Event::Submitted { .. } | Event::Retried { .. });
         if events.iter().any(anew) {
-            for dependency in &self.rows[id].state.waiting_for {
-                let ended = self.rows[dependency].state.status;
+            for dependency in self.rows[id].state.waiting_for.clone() {
+                let ended = self.rows[&dependency].state.status;
                 if ended.is_terminal() {
-                    posts.push((id.clone(), dependency.clone(), ended));
+                    posts.push((id.clone(), dependency, ended));
+                } else {
+                    self.waiting.entry(dependency).or_default().insert(id.clone());
                 }
             }
         }

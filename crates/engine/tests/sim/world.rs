@@ -13,10 +13,10 @@ use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, EffectId, TaskId};
-use maos_engine::input::{Command, Input, Update};
+use maos_engine::input::Input;
 use maos_engine::money::Money;
 use maos_engine::pool::{Spot, Want};
-use maos_engine::task::Task;
+use maos_engine::task::{ABORT_MS_MAX, Task};
 use maos_engine::time::Time;
 use sha2::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -374,6 +374,11 @@ impl World {
                 let checker = &row.checker;
                 ensure!(checker.intended(effect, *attempt), "I4: attempt {attempt} of {effect} is sent without a committed intent");
                 ensure!(!owner || !checker.replied.contains(effect), "I5: {effect} is bought again");
+                let held = row.state.paused_at.filter(|_| owner);
+                ensure!(
+                    held.is_none_or(|since| flight.due(since.plus_ms(ABORT_MS_MAX))),
+                    "attempt {attempt} of {effect} waited for its time when the task was held, and is sent"
+                );
                 let key = (id.clone(), effect.clone(), *attempt);
                 let sent = self.sent.entry(key).or_default();
                 ensure!(!owner || !sent.contains(&true), "I4: attempt {attempt} of {effect} is sent twice");
@@ -466,29 +471,6 @@ impl World {
             self.store.blobs.insert(blob.clone());
         }
         body
-    }
-
-    /// A person says something to a task.
-    pub(crate) fn command(&mut self) {
-        let ids: Vec<TaskId> = self.store.rows.keys().cloned().collect();
-        if ids.is_empty() {
-            return;
-        }
-        let id = self.dice.pick(&ids);
-        let command = match self.dice.below(14) {
-            0 => Command::Cancel { reason: None },
-            1..=3 => Command::Pause {},
-            4..=7 => Command::Resume {},
-            8..=9 => Command::Retry {},
-            _ => Command::Update(Update {
-                max_agents: self.dice.one_in(2).then(|| u32::try_from(self.dice.range(1, 6)).expect("small")),
-                priority: None,
-                timeout_s: self.dice.one_in(3).then(|| self.dice.range(1, 5_000)),
-                max_cost: self.dice.one_in(2).then(|| Money(i64::try_from(self.dice.range(1, 400)).expect("small"))),
-                labels: None,
-            }),
-        };
-        self.store.post(&id, command);
     }
 
     pub(crate) fn some_node(&mut self) -> Option<usize> {

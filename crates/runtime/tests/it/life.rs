@@ -190,6 +190,41 @@ rules:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_tried_again_hears_again_of_what_it_waits_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"
+rules:
+  - match: { has_tool: submit_plan, prompt_contains: "first" }
+    fault: { status: 400 }
+  - match: { has_tool: submit_plan }
+    reply: { tool_calls: [ { name: answer, input: { text: "done" } } ] }
+"#;
+    let runtime = open(options(dir.path(), script)).await;
+    let first = runtime.submit(work("do the first part")).await.unwrap().task.id.to_string();
+    let second = runtime.submit(maos_runtime::Submit { depends_on: vec![first.clone()], ..work("the rest") }).await.unwrap();
+    let second = second.task.id.to_string();
+    assert_eq!(ended(&runtime, &first).await.status, Status::Failed);
+    assert_eq!(ended(&runtime, &second).await.status, Status::Failed);
+    // The first is still FAILED: the second hears so at once instead of waiting for ever.
+    runtime.retry(&second).await.unwrap();
+    let task = until(&runtime, &second, |t| t.status.is_terminal() && t.attempt == 2).await;
+    assert_eq!(task.status, Status::Failed);
+    runtime.stop(Duration::from_secs(5)).await;
+    drop(runtime);
+
+    let runtime = open(options(dir.path(), &script.replace("\"first\"", "\"never\""))).await;
+    runtime.retry(&second).await.unwrap();
+    until(&runtime, &second, |t| t.status.is_terminal() && t.attempt == 3).await;
+    runtime.retry(&first).await.unwrap();
+    let task = until(&runtime, &first, |t| t.status.is_terminal() && t.attempt == 2).await;
+    assert_eq!(task.status, Status::Completed, "{:?}", task.error);
+    runtime.retry(&second).await.unwrap();
+    let task = until(&runtime, &second, |t| t.status.is_terminal() && t.attempt == 4).await;
+    assert_eq!(task.status, Status::Completed, "{:?}", task.error);
+    runtime.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_submissions_are_refused_and_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = open(options(dir.path(), PARALLEL)).await;

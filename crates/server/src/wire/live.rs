@@ -27,19 +27,15 @@ type Key = (String, String);
 /// Passes on until the runtime stops.
 pub(super) async fn pass_on(runtime: Runtime, news: broadcast::Sender<News>) {
     let (mut hints, mut pieces) = (runtime.hints(), runtime.live());
-    let mut gathered = Gathered { waiting: HashMap::new(), seq: runtime.last_gseq().await.unwrap_or(0), news };
+    let mut gathered = Gathered { waiting: HashMap::new(), news };
     let mut beat = tokio::time::interval(Duration::from_millis(LIVE_EVERY_MS));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = runtime.stopping() => return,
             hint = hints.recv() => match hint {
-                Ok(hint) => {
-                    gathered.seq = gathered.seq.max(hint.gseq);
-                    gathered.tell(News::Hint);
-                }
                 // Missing some hints is as good as one hint: the feed is read from where the reader stands.
-                Err(RecvError::Lagged(_)) => gathered.tell(News::Hint),
+                Ok(_) | Err(RecvError::Lagged(_)) => gathered.tell(News::Hint),
                 Err(RecvError::Closed) => return,
             },
             piece = pieces.recv() => match piece {
@@ -55,8 +51,6 @@ pub(super) async fn pass_on(runtime: Runtime, news: broadcast::Sender<News>) {
 
 struct Gathered {
     waiting: HashMap<Key, Waiting>,
-    /// The newest sequence hinted at; live-only events repeat it.
-    seq: u64,
     news: broadcast::Sender<News>,
 }
 
@@ -106,7 +100,7 @@ impl Gathered {
 
     fn send(&self, piece: &Live, event_type: EventType, data: Value) {
         self.tell(News::Live(Box::new(Event {
-            seq: self.seq,
+            seq: 0,
             event_type,
             time: convert::time(maos_runtime::clock::now()),
             task_id: Some(piece.task.to_string()),

@@ -44,7 +44,7 @@ impl Wire {
     async fn checks(&self) -> Vec<HealthCheck> {
         let begun = std::time::Instant::now();
         let ready = self.runtime.readiness().await;
-        let store_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let store_ms = (begun.elapsed().as_secs_f64() * 1e4).round() / 10.0;
         let check = |component: &str, result: Result<String, String>, bad: HealthStatus, fix: Option<String>, latency_ms: Option<f64>| {
             let (status, detail, fix) = match result {
                 Ok(detail) => (HealthStatus::Ok, detail, None),
@@ -194,7 +194,7 @@ impl Machine for Wire {
             agents,
             agents_max: u64::from(s.agents_max),
             spent_today: Some(convert::money(spent)),
-            budget_daily: s.daily.map(|(_, limit)| convert::money(limit)),
+            budget_daily: s.budget_daily.map(convert::money),
             provider: ProviderInfo {
                 name: model.as_ref().map(|m| m.provider.to_owned()),
                 model: model.as_ref().map(|m| m.model.clone()),

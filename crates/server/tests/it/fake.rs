@@ -92,7 +92,7 @@ impl Fake {
         self.state().tasks.insert(id.clone(), task(&id, n));
         id
     }
-    /// Records an event; every tenth hint is lost, as hints may be.
+    /// Records an event.
     pub(crate) fn emit(&self, task: &str, event_type: EventType) -> u64 {
         let seq = {
             let mut state = self.state();
@@ -125,10 +125,14 @@ impl Fake {
         };
         drop(self.news.send(News::Live(Box::new(event))));
     }
+    /// Moves a task to a status.
+    pub(crate) fn end(&self, id: &str, status: TaskStatus, event: EventType) {
+        self.state().tasks.get_mut(id).unwrap().status = status;
+        self.emit(id, event);
+    }
     /// Ends a task well.
     pub(crate) fn complete(&self, id: &str) {
-        self.state().tasks.get_mut(id).unwrap().status = TaskStatus::Completed;
-        self.emit(id, EventType::TaskCompleted);
+        self.end(id, TaskStatus::Completed, EventType::TaskCompleted);
     }
 }
 

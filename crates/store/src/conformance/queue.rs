@@ -185,6 +185,37 @@ pub async fn dependency_that_ended_already(store: Arc<dyn Store>) {
     assert_eq!(ids(&claim(&*store, "w", 1, 10).await), ["t"]);
 }
 
+/// A task that is tried again waits for what it waited for: what ended badly before, and was or was not tried again since.
+pub async fn waits_again_after_a_retry(store: Arc<dyn Store>) {
+    let told = |mail: &[crate::InboxEntry]| -> Vec<(i64, String)> {
+        let status = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap()["status"].to_string();
+        mail.iter().map(|m| (m.id, status(&m.json))).collect()
+    };
+    let (first, head) = held(&*store, "first", "a").await;
+    submit(&*store, NewTask { depends_on: vec!["first".into()], ..due_at("x", None) }).await;
+    let head = append(&*store, &first, &head, commit(1, ended("FAILED"))).await;
+    let claimed = claim(&*store, "w", event(1).at, 10).await.pop().unwrap();
+    let mail = told(&store.inbox("x").await.unwrap());
+    assert_eq!(mail.len(), 1);
+    let (x, x_head) = (claimed.lease, claimed.head);
+    let over = Commit { consumed: vec![mail[0].0], ..commit(1, ended("FAILED")) };
+    let x_head = append(&*store, &x, &x_head, over).await;
+    // Tried again while the first is still FAILED: it is told at once.
+    let again = |n, consumed: Vec<i64>| Commit { waits_for: vec!["first".into()], consumed, ..commit(n, row("BLOCKED")) };
+    let x_head = append(&*store, &x, &x_head, again(2, vec![])).await;
+    let mail = told(&store.inbox("x").await.unwrap());
+    assert_eq!(mail[0].1, "\"FAILED\"");
+    // The first is tried again, then the other: it is told when the first ends, and woken.
+    let head = append(&*store, &first, &head, commit(2, row("RUNNING"))).await;
+    let waits = Commit { release: true, ..again(3, vec![mail[0].0]) };
+    append(&*store, &x, &x_head, waits).await;
+    assert_eq!(told(&store.inbox("x").await.unwrap()), vec![]);
+    append(&*store, &first, &head, commit(3, ended("COMPLETED"))).await;
+    assert_eq!(told(&store.inbox("x").await.unwrap())[0].1, "\"COMPLETED\"");
+    let ready = claim(&*store, "w", event(9).at, 10).await;
+    assert!(ids(&ready).contains(&"x"));
+}
+
 pub async fn unknown_dependency_stores_nothing(store: Arc<dyn Store>) {
     held(&*store, "open", "a").await;
     let idempotency = Some(Idempotency { key: "k".into(), path: "p".into(), body_hash: [1; 32], at: 1 });

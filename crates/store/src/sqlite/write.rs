@@ -104,6 +104,16 @@ pub(crate) fn append(conn: &Connection, lease: &Lease, expected: &Head, p: &Prep
             return Err(StoreError::Invalid { why }.into());
         }
     }
+    for on in &p.commit.waits_for {
+        match first(conn, sql::TASK_END, (on,), |r| Ok((r.get::<_, bool>(0)?, r.get::<_, String>(1)?)))? {
+            Some((true, status)) => drop(exec(conn, sql::INBOX_PUT, (&lease.task, p.at(), dependency_ended(on, &status)))?),
+            Some((false, _)) => drop(exec(conn, sql::DEP_PUT, (on, &lease.task))?),
+            None => {
+                let why = format!("task {on}, which task {} is to wait for, does not exist", lease.task);
+                return Err(StoreError::Invalid { why }.into());
+            }
+        }
+    }
     if p.commit.release {
         exec(conn, sql::RELEASE, (&lease.task, int(lease.epoch), &lease.owner))?;
     }

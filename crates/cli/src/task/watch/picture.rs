@@ -21,28 +21,47 @@ pub(super) struct Picture {
     pub(super) connection: Option<String>,
     /// By agent: what it did last, and when (milliseconds).
     activity: BTreeMap<String, (String, i64)>,
+    /// By agent: the end of what it is writing, and when it wrote last.
+    writing: BTreeMap<String, (String, i64)>,
 }
 
 impl Picture {
     /// Notes what an agent does.
     pub(super) fn take(&mut self, event: &Event) {
-        let Some(agent) = event.agent_id.clone() else {
-            return;
-        };
+        let Some(agent) = event.agent_id.clone() else { return };
         let text = |name: &str| event.data.get(name).and_then(Value::as_str);
         let at = event.time.as_millis();
         let doing = match event.event_type {
-            EventType::AgentActivity => text("activity").or_else(|| text("message")).map(clean_line),
-            EventType::AgentToolStarted => Some(format!("uses {}", text("tool").or_else(|| text("name")).unwrap_or("a tool"))),
-            EventType::AgentOutputDelta => {
-                let old = self.activity.get(&agent).map_or("", |(old, _)| old.strip_prefix("writes: ").unwrap_or_default());
-                let joined = format!("{old}{}", text("text").unwrap_or_default().replace(['\n', '\r'], " "));
-                Some(format!("writes: {}", tail(&joined, TAIL_BYTES_MAX)))
+            EventType::AgentActivity => text("activity").map(clean_line),
+            EventType::AgentToolStarted => Some(format!("uses {}", clean_line(text("tool").unwrap_or("a tool")))),
+            EventType::AgentOutputReset => {
+                self.writing.remove(&agent);
+                None
             }
-            _ => return,
+            EventType::AgentOutputDelta => {
+                let (written, when) = self.writing.entry(agent).or_default();
+                written.push_str(text("text").unwrap_or_default());
+                *written = tail(written, TAIL_BYTES_MAX).to_owned();
+                *when = at;
+                return;
+            }
+            _ => None,
         };
         if let Some(doing) = doing {
+            self.writing.remove(&agent);
             self.activity.insert(agent, (doing, at));
+        }
+    }
+
+    /// What an agent does now: the end of what it writes, else what it did last; and when.
+    fn doing(&self, agent: &str, told: Option<(String, i64)>) -> (String, Option<i64>) {
+        if let Some((written, at)) = self.writing.get(agent) {
+            return (format!("…{}", tail(&clean_line(written), TAIL_CELLS)), Some(*at));
+        }
+        match (self.activity.get(agent), told) {
+            (Some((doing, at)), told) if told.as_ref().is_none_or(|told| *at >= told.1) => (doing.clone(), Some(*at)),
+            (_, Some((doing, at))) => (doing, Some(at)),
+            (_, None) => (String::new(), None),
         }
     }
 
@@ -89,13 +108,8 @@ impl Picture {
         let since = |at: i64| elapsed(u64::try_from(now - at).unwrap_or(0));
         let agent = step.agent_id.as_deref().unwrap_or("-");
         let told = task.agents.iter().find(|a| Some(a.agent_id.as_str()) == step.agent_id.as_deref());
-        let from_task = told.and_then(|a| Some((clean_line(a.activity.as_deref()?), a.last_activity_at?.as_millis())));
-        let (doing, at) = match (self.activity.get(agent), from_task) {
-            (Some((doing, at)), Some(task)) if *at >= task.1 => (doing.clone(), Some(*at)),
-            (_, Some((doing, at))) => (doing, Some(at)),
-            (Some((doing, at)), None) => (doing.clone(), Some(*at)),
-            (None, None) => (String::new(), None),
-        };
+        let told = told.and_then(|a| Some((clean_line(a.activity.as_deref()?), a.last_activity_at?.as_millis())));
+        let (doing, at) = self.doing(agent, told);
         let (style, glyph) = step_mark(ui, step.state);
         let running = step.started_at.map(|at| since(at.as_millis())).unwrap_or_default();
         let age = at.map(|at| format!(" · {} ago", since(at))).unwrap_or_default();
@@ -105,23 +119,18 @@ impl Picture {
             cut(&clean_line(&step.title), 40, '…'),
             ui.err_paint(Style::Dim, &format!("{agent} {running}"))
         );
-        let doing = match doing.strip_prefix("writes: ") {
-            Some(text) => format!("writes: …{}", tail(text, TAIL_CELLS)),
-            None => doing,
-        };
         let room = ui.width.saturating_sub(width(&anstream::adapter::strip_str(&head).to_string()) + width(&age) + 4);
         format!("{head}  {}{}", cut(&doing, room, '…'), ui.err_paint(Style::Dim, &age))
     }
 }
 
 /// The end of a text, at most `bytes` long, from a character's start.
-fn tail(text: &str, bytes: usize) -> String {
-    let text = clean_line(text);
+fn tail(text: &str, bytes: usize) -> &str {
     let mut start = text.len().saturating_sub(bytes);
     while !text.is_char_boundary(start) {
         start += 1;
     }
-    text[start..].to_owned()
+    &text[start..]
 }
 
 /// "3 done, 2 running, 4 waiting" with a bar.
@@ -222,9 +231,12 @@ mod tests {
     fn what_an_agent_writes_is_kept_short_and_harmless() {
         let mut picture = Picture::default();
         for _ in 0..100 {
-            picture.take(&event(EventType::AgentOutputDelta, Some("a"), json!({"text": "wörd\u{1b}[2J\n"})));
+            picture.take(&event(EventType::AgentOutputDelta, Some("a"), json!({"text": "wörd one \u{1b}[2J\n"})));
         }
-        let (doing, _) = &picture.activity["a"];
-        assert!(doing.len() <= TAIL_BYTES_MAX + 10 && !doing.contains('\u{1b}'), "{doing}");
+        assert!(picture.writing["a"].0.len() <= TAIL_BYTES_MAX);
+        let (doing, _) = picture.doing("a", None);
+        assert!(doing.contains("wörd one") && !doing.contains('\u{1b}') && doing.len() <= TAIL_CELLS + 3, "{doing}");
+        picture.take(&event(EventType::AgentActivity, Some("a"), json!({"activity": "asks m"})));
+        assert_eq!(picture.doing("a", None), ("asks m".to_owned(), Some(0)));
     }
 }
