@@ -21,11 +21,6 @@ impl Line {
         Self { what: what.into(), target: target.into(), measured: measured.into(), ratio: String::new(), ok: Some(ok) }
     }
 
-    /// A line for information.
-    pub(crate) fn info(what: impl Into<String>, measured: impl Into<String>) -> Self {
-        Self { what: what.into(), target: String::new(), measured: measured.into(), ratio: String::new(), ok: None }
-    }
-
     /// Adds the ratios.
     pub(crate) fn ratio(mut self, ratio: impl Into<String>) -> Self {
         self.ratio = ratio.into();

@@ -147,7 +147,7 @@ pub(crate) fn error(error: ClientError) -> CliError {
         | ClientError::BadUrl { .. } => (error.to_string(), None, "unreachable".to_owned()),
     };
     let commands = commands_in(&hint);
-    let mut cli = CliError::new(exit, &code, message, commands.first().map_or("maos help environment", String::as_str));
+    let mut cli = CliError::new(exit, &code, message, commands.first().map_or(fix_without_command(&code), String::as_str));
     cli.fixes.extend(commands.iter().skip(1).cloned());
     // A hint that is more than its command is worth reading whole.
     let only_commands = commands.iter().any(|command| hint.len() <= command.len() + HINT_FRAME);
@@ -171,6 +171,15 @@ fn exit_of(code: u8) -> Exit {
         9 => Exit::Unhealthy,
         10 => Exit::NotConfigured,
         _ => Exit::Failure,
+    }
+}
+
+/// The command for a hint that names none.
+fn fix_without_command(code: &str) -> &'static str {
+    match code {
+        "unreachable" => "maos help environment",
+        code if code.starts_with("idempotency") || code == "validation-failed" => "maos task submit --help",
+        _ => "maos status",
     }
 }
 

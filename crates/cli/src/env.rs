@@ -19,7 +19,8 @@ pub(crate) const OWN: &[(&str, &str)] = &[
 ];
 
 /// Variables of neighbouring tools and of the tests: known, so that no warning is given.
-const TOLERATED_PREFIXES: &[&str] = &["MAOS_TEST_", "MAOS_BENCH_", "MAOS_SIM_", "MAOS_CRASH_", "MAOS_DASHBOARD_DIR", "MAOS_REQUIRE_UI"];
+const TOLERATED_PREFIXES: &[&str] =
+    &["MAOS_TEST_", "MAOS_BENCH_", "MAOS_SIM_", "MAOS_CRASH_", "MAOS_BIN", "MAOS_SCRIPTED_BIN", "MAOS_DASHBOARD_DIR", "MAOS_REQUIRE_UI"];
 
 /// A copy of the environment.
 #[derive(Debug, Clone, Default)]

@@ -55,24 +55,19 @@ impl Drive {
 
     /// Decides on an input. What it records is added to [`Drive::uncommitted`].
     pub fn input(&mut self, now: Time, input: Input, ctx: Ctx<'_>) -> Result<(), Rejected> {
+        let mut seat = None;
         match &input {
+            Input::Seated { place, .. } => seat = Some(place.clone()),
             // A timer that rang is not in flight any more: if it rang too early, `reconcile` sets it anew.
             Input::Deadline => self.ended.extend(self.deadline.take()),
-            Input::StepDeadline { place } => {
-                self.forget(place, |a| matches!(a, Action::StepDeadline { .. }));
-            }
+            Input::StepDeadline { place } => self.forget(place, |a| matches!(a, Action::StepDeadline { .. })),
             Input::Command(_)
             | Input::Claimed { .. }
-            | Input::Seated { .. }
             | Input::Unseated { .. }
             | Input::Replied { .. }
             | Input::CallFailed { .. }
             | Input::ToolDone { .. } => {}
         }
-        let seat = match &input {
-            Input::Seated { place, .. } => Some(place.clone()),
-            _ => None,
-        };
         match self.task.handle(now, input, ctx) {
             Ok(events) => {
                 self.new.extend(events.into_iter().map(|event| Recorded { at: now, event }));

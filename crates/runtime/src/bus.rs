@@ -37,12 +37,15 @@ pub struct Live {
     pub part: Part,
 }
 
+/// Text of a call in flight.
+type LiveText = Arc<Mutex<String>>;
+
 /// The bus.
 #[derive(Debug)]
 pub struct Bus {
     hints: broadcast::Sender<Hint>,
     live: broadcast::Sender<Live>,
-    texts: Mutex<HashMap<(TaskId, Place), Arc<Mutex<String>>>>,
+    texts: Mutex<HashMap<(TaskId, Place), LiveText>>,
 }
 
 impl Default for Bus {
@@ -85,7 +88,7 @@ pub struct CallSink {
     task: TaskId,
     agent: AgentId,
     effect: EffectId,
-    text: Arc<Mutex<String>>,
+    text: LiveText,
     sent: Mutex<u64>,
 }
 

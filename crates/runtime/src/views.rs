@@ -29,9 +29,12 @@ pub(crate) async fn fold_on(store: &dyn Store, task: &mut Task) -> Result<()> {
     }
 }
 
+/// States, and the order in which they came.
+type Kept = (HashMap<TaskId, Arc<Task>>, VecDeque<TaskId>);
+
 /// A cache of folded states; each look folds what is new.
 #[derive(Debug, Default)]
-pub(crate) struct Views(Mutex<(HashMap<TaskId, Arc<Task>>, VecDeque<TaskId>)>);
+pub(crate) struct Views(Mutex<Kept>);
 
 impl Views {
     /// The state of a task as of now.

@@ -142,9 +142,9 @@ pub(crate) fn say_running(app: &App, run: &RunFile) {
     let status = client::connect_to(app, &target).ok().and_then(|client| client::block_on(async { client.status().await }).ok()?.ok());
     if let Some(status) = status {
         lines.push(format!("  storage    {}        bus        {}", clean_line(&status.storage), clean_line(&status.bus)));
-        lines.push(models_line(app, &status));
+        let retired = retired_lines(app, &target);
+        lines.extend(models_lines(app, &status, retired));
     }
-    lines.extend(retired_lines(app, &target));
     lines.push("  logs       maos logs --follow           stop       maos stop".to_owned());
     lines.iter().for_each(|line| ui.note(line));
 }
@@ -162,21 +162,25 @@ fn retired_lines(app: &App, target: &Target) -> Vec<String> {
     retired.map(line).collect()
 }
 
-fn models_line(app: &App, status: &Status) -> String {
+/// Who answers model calls; when nobody does, the ways out.
+fn models_lines(app: &App, status: &Status, retired: Vec<String>) -> Vec<String> {
     let provider = &status.provider;
-    let name = provider.name.as_deref().unwrap_or("none");
+    let note = provider.note.as_deref().map(clean_line);
+    let indent = " ".repeat(13);
     if provider.ready {
+        let name = provider.name.as_deref().unwrap_or("none");
         let model = provider.model.as_deref().map(|model| format!(", {model}")).unwrap_or_default();
-        let note = provider
-            .note
-            .as_deref()
-            .map(|note| format!("\n             {}", app.ui.err_paint(Style::Warn, &clean_line(note))))
-            .unwrap_or_default();
-        return format!("  models     {} {name}{model}{note}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")));
+        let head = format!("  models     {} {name}{model}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+")));
+        let note = note.map(|note| format!("{indent}{}", app.ui.err_paint(Style::Warn, &note)));
+        return std::iter::once(head).chain(note).chain(retired).collect();
     }
-    let why = provider.note.as_deref().map_or_else(|| "no key of a provider and no local model".to_owned(), clean_line);
-    format!(
-        "  models     {} {why} — tasks cannot run. One of:\n               maos config set claude.api_key\n               maos config set openai.base_url http://…\n               maos model pull\n             then: maos restart",
-        app.ui.err_paint(Style::Bad, app.ui.glyph("✗", "x"))
-    )
+    let why = note.unwrap_or_else(|| "no key of a provider and no local model".to_owned());
+    let mut lines = vec![format!("  models     {} {why} — tasks cannot run", app.ui.err_paint(Style::Bad, app.ui.glyph("✗", "x")))];
+    if retired.is_empty() {
+        let ways =
+            ["maos config set claude.api_key", "maos config set openai.base_url http://…", "maos model pull    (then: maos restart)"];
+        lines.extend(ways.map(|way| format!("{indent}fix: {way}")));
+    }
+    lines.extend(retired);
+    lines
 }

@@ -388,3 +388,24 @@ fn lists_can_be_watched_as_a_stream() {
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
+
+#[test]
+fn a_retired_model_is_told_at_start_and_at_submit() {
+    let maos = Maos::new().with("MAOS_API_PORT", "0").with("CLAUDE_API_KEY", "sk-ant-000").with("ANTHROPIC_BASE_URL", "http://127.0.0.1:1");
+    maos.write("config.yml", "claude:\n  model: \"claude-3-sonnet-20240229\"\n");
+    let server = Server { maos };
+    let fix = "maos config set claude.model claude-";
+    let start = server.run(&["start"]).expect(0);
+    assert!(start.stderr.contains("retired") && start.stderr.contains(fix), "{start}");
+    let done = server.run(&["task", "submit", "x"]).expect(10);
+    assert!(done.stderr.contains(fix), "{done}");
+}
+
+#[test]
+fn the_same_key_gives_the_same_task() {
+    let server = Server::start();
+    let first = server.submit(&["TRIVIAL", "--idempotency-key", "k1"]);
+    assert_eq!(server.submit(&["TRIVIAL", "--idempotency-key", "k1"]), first);
+    server.run(&["task", "submit", "something else", "--idempotency-key", "k1"]).expect(5);
+    assert_eq!(server.json(&["task", "list"]).as_array().unwrap().len(), 1);
+}
