@@ -98,6 +98,11 @@ fn number<T: std::str::FromStr>(value: &str, what: &str) -> Result<T, String> {
     value.parse().map_err(|_| format!("'{}' is too large", clip(value)))
 }
 
+/// A count of bytes or an event sequence: what a signed 64-bit integer holds.
+fn count(value: &str, what: &str) -> Result<u64, String> {
+    number::<i64>(value, what).map(i64::unsigned_abs)
+}
+
 fn limit(value: &str, max: u32) -> Result<Option<u32>, String> {
     match number::<u32>(value, "a number")? {
         n if (1..=max).contains(&n) => Ok(Some(n)),
@@ -313,8 +318,8 @@ impl Query for OutputQuery {
         match name {
             "agent" => self.agent = Some(text(value)?),
             "stream" => self.stream = Some(text(value)?),
-            "offset" => self.offset = Some(number(value, "a number of bytes")?),
-            _ => self.tail = Some(number(value, "a number of bytes")?),
+            "offset" => self.offset = Some(count(value, "a number of bytes")?),
+            _ => self.tail = Some(count(value, "a number of bytes")?),
         }
         Ok(())
     }
@@ -359,7 +364,7 @@ impl Query for EventQuery {
             }
             "task_id" => self.task_id = Some(text(value)?),
             "agent_id" => self.agent_id = Some(text(value)?),
-            _ => self.after = Some(number(value, "an event sequence")?),
+            _ => self.after = Some(count(value, "an event sequence")?),
         }
         Ok(())
     }

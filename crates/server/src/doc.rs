@@ -131,7 +131,7 @@ pub(crate) async fn openapi_json(_: Params<NoQuery>) -> Json<&'static Value> {
 
 /// `GET /api/openapi.yaml`
 #[utoipa::path(get, path = "/api/openapi.yaml", operation_id = "get_openapi_yaml", tag = "system", summary = "This document as YAML",
-    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/yaml", body = String)))]
+    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/yaml", body = Value)))]
 pub(crate) async fn openapi_yaml(_: Params<NoQuery>) -> Answer<Response> {
     let text = serde_saphyr::to_string(openapi_value()).map_err(|e| Fault::new(ProblemCode::Internal, format!("YAML: {e}")))?;
     Ok(([(header::CONTENT_TYPE, "application/yaml")], text).into_response())

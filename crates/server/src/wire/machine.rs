@@ -44,7 +44,7 @@ impl Wire {
     async fn checks(&self) -> Vec<HealthCheck> {
         let begun = std::time::Instant::now();
         let ready = self.runtime.readiness().await;
-        let store_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let store_ms = (begun.elapsed().as_secs_f64() * 1e4).round() / 10.0;
         let check = |component: &str, result: Result<String, String>, bad: HealthStatus, fix: Option<String>, latency_ms: Option<f64>| {
             let (status, detail, fix) = match result {
                 Ok(detail) => (HealthStatus::Ok, detail, None),

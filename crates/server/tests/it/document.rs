@@ -57,6 +57,10 @@ fn every_operation_is_complete_and_every_reference_leads_somewhere() {
             }
         }
     }
+    let words = |name: &str| serde_json::from_value::<Vec<String>>(doc["components"]["schemas"][name]["enum"].clone()).unwrap();
+    assert_eq!(words("TaskStatus"), maos_api::TaskStatus::WORDS);
+    assert_eq!(words("EventType"), maos_api::EventType::WORDS);
+    assert_eq!(words("ProblemCode"), maos_api::ProblemCode::WORDS);
     let mut used = BTreeSet::new();
     references(&doc, &mut used);
     let defined: BTreeSet<String> = doc["components"]["schemas"].as_object().unwrap().keys().cloned().collect();
