@@ -33,6 +33,8 @@ def main():
     params.chat_template = options["template"]
     params.cpuparams.n_threads = options["threads"]
     params.cpuparams_batch.n_threads = options["threads"]
+    params.sampling.temp = options["temperature"]
+    params.sampling.penalty_repeat = options["repeat_penalty"]
     params.endpoint_metrics = True
     server = xllamacpp.Server(params)
     print("serving", alias, "on", server.listening_address, flush=True)

@@ -24,6 +24,10 @@ use crate::server::runner::Runner;
 const LAUNCHER: &str = include_str!("../../assets/launcher.py");
 /// One template for all models of the catalogue: they share the ChatML marks.
 const TEMPLATE: &str = include_str!("../../assets/chatml.jinja");
+/// Sampling of requests that name none: at the usual 0.8 these models wander, and without a penalty they fall into loops that last
+/// until the output limit. A stronger penalty harms plans, which must repeat the ids of their steps.
+const TEMPERATURE: f64 = 0.4;
+const REPEAT_PENALTY: f64 = 1.05;
 /// Time between the polite and the final signal.
 const END_GRACE: Duration = Duration::from_secs(3);
 /// A log longer than this is moved aside (one old one is kept), in bytes.
@@ -105,6 +109,7 @@ fn binary(program: &Path, serve: &Serve, template: &Path) -> Command {
         .args(["--ctx-size", &(serve.context_tokens * serve.slots).to_string()])
         .args(["--parallel", &serve.slots.to_string()])
         .args(["--threads", &serve.threads.to_string(), "--threads-batch", &serve.threads.to_string()])
+        .args(["--temp", &TEMPERATURE.to_string(), "--repeat-penalty", &REPEAT_PENALTY.to_string()])
         .args(["--cont-batching", "--metrics", "--jinja", "--chat-template-file"])
         .arg(template)
         // Not on the command line, which every user of the machine can read.
@@ -130,6 +135,8 @@ fn launcher_line(serve: &Serve) -> String {
         "threads": serve.threads,
         "slots": serve.slots,
         "context_tokens": serve.context_tokens,
+        "temperature": TEMPERATURE,
+        "repeat_penalty": REPEAT_PENALTY,
     })
     .to_string();
     line.push('\n');

@@ -211,7 +211,7 @@ async fn the_launcher_ends_when_its_pipe_closes() {
     let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/launcher.py");
     let mut process = Command::new(python).args(["-I", "-u"]).arg(launcher).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let file = options.store().path(real::MODEL).unwrap();
-    let line = json!({"file": file, "alias": "x", "template": "{{ messages }}", "port": 0, "key": "k", "threads": 1, "slots": 1, "context_tokens": 512});
+    let line = json!({"file": file, "alias": "x", "template": "{{ messages }}", "port": 0, "key": "k", "threads": 1, "slots": 1, "context_tokens": 512, "temperature": 0.4, "repeat_penalty": 1.05});
     let mut pipe = process.stdin.take().unwrap();
     writeln!(pipe, "{line}").unwrap();
     drop(pipe);
