@@ -108,7 +108,7 @@ impl Prompter<'_> {
         let request = Request {
             model: chosen.name.to_string(),
             system: self.system(task, run, &effect.place, small),
-            messages: self.conversation(task, run, &effect.place, effect.turn, last),
+            messages: self.conversation(task, run, effect, last, small),
             tools,
             tool_choice,
             max_output_tokens: most,
@@ -147,8 +147,9 @@ impl Prompter<'_> {
             writeln!(out, "At most {} steps; at most {} agents work at the same time.", self.limits.plan_steps_max, task.spec.max_agents);
     }
 
-    fn conversation(&self, task: &Task, run: &Run, place: &Place, upto: u32, last: bool) -> Vec<Message> {
-        let mut messages = vec![Message { role: Role::User, content: self.opening(task, run, place) }];
+    fn conversation(&self, task: &Task, run: &Run, effect: &EffectId, last: bool, small: bool) -> Vec<Message> {
+        let (place, upto) = (&effect.place, effect.turn);
+        let mut messages = vec![Message { role: Role::User, content: self.opening(task, run, place, small) }];
         let turns = run.turns_now().iter().take((upto.saturating_sub(1 + run.base)) as usize);
         for turn in turns {
             let Some(reply) = turn.paid.as_ref().and_then(|p| self.bodies.reply(&p.reply)) else { continue };
@@ -193,7 +194,7 @@ impl Prompter<'_> {
     }
 
     /// The first message: the task, then (for a step) what is particular to it.
-    fn opening(&self, task: &Task, run: &Run, place: &Place) -> Vec<Block> {
+    fn opening(&self, task: &Task, run: &Run, place: &Place, small: bool) -> Vec<Block> {
         let mut common = format!("# The task\n{}\n", task.spec.description.trim());
         for (title, text) in [("Context", &task.spec.context), ("Constraints", &task.spec.constraints)] {
             if let Some(text) = text {
@@ -205,6 +206,13 @@ impl Prompter<'_> {
         }
         let particular = match place {
             Place::Plan => "Plan this task now: call submit_plan, or answer if it is trivial.".to_owned(),
+            // A small model follows the last order it reads, and copies headings back.
+            Place::Step(_) if small && task.step(place).is_some_and(|s| s.depends_on.is_empty()) => {
+                let order = task.step(place).map_or("", |s| s.instructions.trim());
+                format!(
+                    "That is the task of the whole team. Do only this part of it now, and write only the result, in at most 150 words: {order}"
+                )
+            }
             Place::Step(_) => self.step_opening(task, run, place),
             Place::Synthesis => {
                 let mut out = "# Outputs of the steps\n".to_owned();

@@ -104,7 +104,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Params(query): Params<Task
 #[utoipa::path(get, path = "/api/tasks/{id}", operation_id = "get_task", tag = "tasks", summary = "Read a task",
     params(
         ("id" = String, Path, description = "The task."),
-        ("wait" = Option<String>, Query, description = "Answer when the task has ended, or after this long (`30s`, at most 60 s).", pattern = "^([0-9]{1,9}(ms|s|m|h|d|w))+$"),
+        ("wait" = Option<String>, Query, description = "Answer when the task has ended, or after this long (`30s`, at most 60 s).", pattern = "^([0-9]{1,9}|([0-9]{1,9}(ms|s|m|h|d|w))+)$"),
         ("Prefer" = Option<String>, Header, description = "`wait=30`: as `wait`, in seconds (RFC 7240)."),
     ),
     responses((status = 200, description = "The task.", body = Task, headers(("ETag" = String, description = "Its version."))), (status = 304, description = "Not changed since the version in If-None-Match.")))]

@@ -23,7 +23,7 @@ use crate::tasks::Wait;
 #[utoipa::path(get, path = "/api/tasks/{id}/results", operation_id = "get_task_results", tag = "tasks", summary = "The result of a task, or what there is of it",
     params(
         ("id" = String, Path, description = "The task."),
-        ("wait" = Option<String>, Query, description = "Answer when the task has ended, or after this long (`30s`, at most 60 s).", pattern = "^([0-9]{1,9}(ms|s|m|h|d|w))+$"),
+        ("wait" = Option<String>, Query, description = "Answer when the task has ended, or after this long (`30s`, at most 60 s).", pattern = "^([0-9]{1,9}|([0-9]{1,9}(ms|s|m|h|d|w))+)$"),
         ("Prefer" = Option<String>, Header, description = "`wait=30`: as `wait`, in seconds (RFC 7240)."),
     ),
     responses((status = 200, description = "Never an error for a task that exists: `final` says whether it is the end.", body = Results)))]

@@ -13,6 +13,12 @@ use clap::Args;
 use maos_api::system::{ModelInfo, Status};
 use maos_api::words::ModelStatus;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long a server that runs may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two questions.
+const ANSWER_POLL: Duration = Duration::from_millis(20);
 
 /// Its arguments.
 #[derive(Debug, Clone, Default, Args)]
@@ -123,12 +129,31 @@ pub(crate) fn run(app: &App, args: &StartArgs) -> Outcome {
 
 /// Starts the server unless it runs; whether it was started now.
 pub(crate) fn start(app: &App, args: &StartArgs) -> Result<(RunFile, bool), CliError> {
-    if let Some(run) = RunFile::read_live(&app.home) {
+    if let Some(run) = answering(app)? {
         return Ok((run, false));
     }
     // Read here too, so that a fault in it is shown at once and on this terminal.
     app.config_checked(&args.overrides()?)?;
     spawn::spawn(app, &args.as_flags()?).map(|run| (run, true))
+}
+
+/// The server that runs and answers. One that was killed a moment ago is still listed as a process: it is waited for, so that a new
+/// one can start in its place.
+fn answering(app: &App) -> Result<Option<RunFile>, CliError> {
+    let begun = Instant::now();
+    while let Some(run) = RunFile::read_live(&app.home) {
+        let target = Target { url: client::by_number(&run.api), is_own: true, is_running: false };
+        let client = client::connect_to(app, &target)?;
+        if client::block_on(async { tokio::time::timeout(ANSWER_WAIT, client.live()).await })?.is_ok_and(|answer| answer.is_ok()) {
+            return Ok(Some(run));
+        }
+        if begun.elapsed() > ANSWER_WAIT {
+            let message = format!("MAOS runs (pid {}) but does not answer at {}", run.pid, run.api);
+            return Err(CliError::new(Exit::Failure, "not-answering", message, "maos restart --force").or_fix("maos logs"));
+        }
+        std::thread::sleep(ANSWER_POLL);
+    }
+    Ok(None)
 }
 
 /// The block after a start: where it is, what it uses, what to type next.

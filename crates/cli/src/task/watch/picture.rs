@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 const FAILURES_SHOWN_MAX: usize = 5;
 /// Cells of the text an agent is writing.
 const TAIL_CELLS: usize = 60;
+/// Cells of a step's title.
+const TITLE_CELLS: usize = 32;
 /// Bytes kept of the text an agent is writing.
 const TAIL_BYTES_MAX: usize = 400;
 
@@ -56,7 +58,7 @@ impl Picture {
     /// What an agent does now: the end of what it writes, else what it did last; and when.
     fn doing(&self, agent: &str, told: Option<(String, i64)>) -> (String, Option<i64>) {
         if let Some((written, at)) = self.writing.get(agent) {
-            return (format!("…{}", tail(&clean_line(written), TAIL_CELLS)), Some(*at));
+            return (format!("…{}", clean_line(written)), Some(*at));
         }
         match (self.activity.get(agent), told) {
             (Some((doing, at)), told) if told.as_ref().is_none_or(|told| *at >= told.1) => (doing.clone(), Some(*at)),
@@ -107,6 +109,7 @@ impl Picture {
         let now = jiff::Timestamp::now().as_millisecond();
         let since = |at: i64| elapsed(u64::try_from(now - at).unwrap_or(0));
         let agent = step.agent_id.as_deref().unwrap_or("-");
+        let short = agent.trim_start_matches("agent_");
         let told = task.agents.iter().find(|a| Some(a.agent_id.as_str()) == step.agent_id.as_deref());
         let told = told.and_then(|a| Some((clean_line(a.activity.as_deref()?), a.last_activity_at?.as_millis())));
         let (doing, at) = self.doing(agent, told);
@@ -116,12 +119,28 @@ impl Picture {
         let head = format!(
             "  {} {}  {}",
             ui.err_paint(style, glyph),
-            cut(&clean_line(&step.title), 40, '…'),
-            ui.err_paint(Style::Dim, &format!("{agent} {running}"))
+            cut(&clean_line(&step.title), TITLE_CELLS, '…'),
+            ui.err_paint(Style::Dim, &format!("{short} {running}"))
         );
         let room = ui.width.saturating_sub(width(&anstream::adapter::strip_str(&head).to_string()) + width(&age) + 4);
-        format!("{head}  {}{}", cut(&doing, room, '…'), ui.err_paint(Style::Dim, &age))
+        let doing = match doing.strip_prefix('…') {
+            Some(written) => last_cells(written, room.min(TAIL_CELLS)),
+            None => cut(&doing, room, '…'),
+        };
+        format!("{head}  {doing}{}", ui.err_paint(Style::Dim, &age))
     }
+}
+
+/// The end of a line, at most `cells` wide, with a mark where it was cut.
+fn last_cells(text: &str, cells: usize) -> String {
+    if width(text) <= cells {
+        return text.to_owned();
+    }
+    let mut rest = text;
+    while width(rest) >= cells.max(1) && !rest.is_empty() {
+        rest = rest.char_indices().nth(1).map_or("", |(at, _)| &rest[at..]);
+    }
+    format!("…{rest}")
 }
 
 /// The end of a text, at most `bytes` long, from a character's start.
@@ -235,7 +254,9 @@ mod tests {
         }
         assert!(picture.writing["a"].0.len() <= TAIL_BYTES_MAX);
         let (doing, _) = picture.doing("a", None);
-        assert!(doing.contains("wörd one") && !doing.contains('\u{1b}') && doing.len() <= TAIL_CELLS + 3, "{doing}");
+        assert!(doing.contains("wörd one") && !doing.contains('\u{1b}'), "{doing}");
+        assert_eq!(last_cells("one two three", 6), "…three");
+        assert_eq!(last_cells("short", 6), "short");
         picture.take(&event(EventType::AgentActivity, Some("a"), json!({"activity": "asks m"})));
         assert_eq!(picture.doing("a", None), ("asks m".to_owned(), Some(0)));
     }
