@@ -135,7 +135,8 @@ async fn one(maos: &Runtime, n: usize) -> Result<()> {
         // Only commits that may have ended the task are looked at: reading costs CPU that is not MAOS's own.
         let row = maos.store().row(&id).await?.context("the task is gone")?;
         if row.row.terminal {
-            return ended_well(&row.row.status);
+            let task = maos.view(&id).await?;
+            return ended_well(&row.row.status).with_context(|| format!("{:?}", task.error));
         }
         match hints.recv().await {
             Ok(Hint { .. }) | Err(RecvError::Lagged(_)) => {}

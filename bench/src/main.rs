@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is measured runs in processes of its own, on the real disk, with every commit synced. No part of the product.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+mod binary;
 mod child;
 mod first_byte;
 mod growth;
@@ -24,7 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "maos-bench")]
 struct Arguments {
-    /// Rows to measure; all of them if none is named: makespan, throughput, small, agents, submit, growth, claims
+    /// Rows to measure; all of them if none is named: makespan, throughput, small, agents, kills, submit, restart, commands, growth, claims
     rows: Vec<String>,
     /// Smaller runs, for a first look
     #[arg(long)]
@@ -38,7 +39,10 @@ const ROWS: &[Row] = &[
     ("throughput", rows::throughput),
     ("small", rows::small_tasks),
     ("agents", rows::thousand_agents),
+    ("kills", binary::kills),
     ("submit", rows::first_request),
+    ("restart", binary::restart),
+    ("commands", binary::commands),
     ("growth", growth::work),
     ("claims", growth::claims),
 ];
