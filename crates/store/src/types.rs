@@ -11,12 +11,12 @@ pub type Micros = i64;
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// Largest JSON body of one event, in bytes; larger payloads belong in a blob.
-pub const EVENT_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest JSON body of one event, in bytes: a plan as long as the longest reply a model may give (16 MiB) fits, escaped.
+pub const EVENT_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest total size of one commit (bodies, row, snapshot, blobs, documents), in bytes.
 pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Most events in one commit.
-pub const COMMIT_EVENTS_MAX: usize = 1024;
+/// Most events in one commit: one failed step may leave out all others of a plan of 10,000.
+pub const COMMIT_EVENTS_MAX: usize = 65_536;
 /// Most rows that one read, list or feed answers with; a larger limit is cut down to it.
 pub const PAGE_ROWS_MAX: u32 = 1000;
 /// Longest id of a task, key of a document or idempotency key, in bytes.

@@ -299,3 +299,19 @@ async fn limits_of_task_and_node_hold() {
     until(&runtime, &a, |t| t.running.len() == 3).await;
     runtime.stop(Duration::ZERO).await;
 }
+
+/// A plan whose one event is larger than a MiB: it is committed, carried out and bought once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_very_large_plan_is_an_ordinary_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = PARALLEL.replace("steps: 3,", &format!("steps: 400, instructions: \"{}\",", "look closely ".repeat(300)));
+    let mut opts = options(dir.path(), &script);
+    opts.limits.plan_steps_max = 400;
+    opts.max_agents = 100;
+    let runtime = open(opts).await;
+    let id = runtime.submit(work("four hundred parts")).await.unwrap().task.id.to_string();
+    let task = ended(&runtime, &id).await;
+    assert_eq!(task.status, Status::Completed, "{:?} {:?}", task.error, task.pause);
+    assert_eq!((task.done_steps, task.runs[&Place::Plan].turns[0].attempts), (400, 1));
+    runtime.stop(Duration::from_secs(5)).await;
+}
