@@ -1,10 +1,14 @@
 //! The measured process: a [`Runtime`] and nothing else, so that CPU time and memory are of MAOS alone.
 //!
 //! Invariant: reads one [`Job`] as JSON from stdin, does it, and writes one [`Done`] as JSON to stdout. It must not know the rows.
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use maos_engine::Time;
+use maos_engine::ids::TaskId;
+use maos_engine::task::Task;
 use maos_llm::{ClaudeOptions, Options as LlmOptions};
 use maos_runtime::tools::ToolBox;
 use maos_runtime::{Hint, Options, Runtime, Submit};
+use maos_store::PAGE_ROWS_MAX;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) steps_max: u32,
     /// Most turns of an agent.
     pub(crate) turns_max: u32,
+    /// Look at the memory so long after the start, in milliseconds.
+    pub(crate) look_at_ms: Option<u64>,
 }
 
 /// What was measured.
@@ -51,6 +57,8 @@ pub(crate) struct Done {
     pub(crate) system_us: u64,
     /// Memory before the work, KiB.
     pub(crate) rss_before_kib: u64,
+    /// Memory in the middle of the work, while nothing happens but waiting for models, KiB; 0 if not asked for.
+    pub(crate) rss_waiting_kib: u64,
     /// Most memory ever, KiB.
     pub(crate) rss_peak_kib: u64,
     /// Journal entries written by the measured tasks.
@@ -105,6 +113,12 @@ async fn run(job: &Job) -> Result<Done> {
     let first_event = maos.store().last_gseq().await?;
     let (user, system) = cpu_us()?;
     let start = Instant::now();
+    let look = job.look_at_ms.map(|ms| {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            memory_kib("VmRSS:")
+        })
+    });
     if job.one_by_one {
         for n in 0..job.tasks {
             done.submitted_us.push(now_us());
@@ -119,6 +133,9 @@ async fn run(job: &Job) -> Result<Done> {
     let (user_now, system_now) = cpu_us()?;
     (done.user_us, done.system_us) = (user_now - user, system_now - system);
     done.rss_peak_kib = memory_kib("VmHWM:")?;
+    if let Some(look) = look {
+        done.rss_waiting_kib = look.await??;
+    }
     done.events = maos.store().last_gseq().await? - first_event;
     let start = Instant::now();
     done.fold_events = fold(&maos).await?;
@@ -174,11 +191,21 @@ fn ended_well(status: &str) -> Result<()> {
     if status == "COMPLETED" { Ok(()) } else { bail!("a task is {status}") }
 }
 
-/// Folds the newest task from its journal, as a restart without a snapshot would; answers how many entries it has.
+/// Reads, verifies and folds the newest journal from its beginning, as a restart without a snapshot would; answers how many entries it has.
 async fn fold(maos: &Runtime) -> Result<u64> {
-    let newest = maos.store().feed(maos.store().last_gseq().await?.saturating_sub(1), 1, None).await?;
+    let store = maos.store();
+    let newest = store.feed(store.last_gseq().await?.saturating_sub(1), 1, None).await?;
     let Some(last) = newest.last() else { return Ok(0) };
-    Ok(maos.view(&last.task).await?.seq)
+    let mut task = Task::empty(TaskId::new(last.task.clone()).map_err(|e| anyhow!("{e}"))?);
+    loop {
+        let rows = store.read(&last.task, task.seq, PAGE_ROWS_MAX).await?;
+        for row in &rows {
+            task.apply(Time(row.at), &serde_json::from_str(&row.body)?);
+        }
+        if rows.len() < PAGE_ROWS_MAX as usize {
+            return Ok(task.seq);
+        }
+    }
 }
 
 fn micros(since: Instant) -> u64 {

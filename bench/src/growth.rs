@@ -19,7 +19,7 @@ const CLAIMS: usize = 12;
 
 fn series(what: &str, unit: &str, points: &[(usize, u64)]) -> Line {
     let factors: Vec<f64> = points.windows(2).map(|w| (w[1].1 as f64 / w[0].1 as f64) / (w[1].0 as f64 / w[0].0 as f64) * 10.0).collect();
-    let measured = points.iter().map(|(n, us)| format!("{n}: {:.0} ms", *us as f64 / 1e3)).collect::<Vec<_>>().join(", ");
+    let measured = points.iter().map(|(n, us)| format!("{n}: {:.1} ms", *us as f64 / 1e3)).collect::<Vec<_>>().join(", ");
     let shown = factors.iter().map(|f| format!("{f:.1}")).collect::<Vec<_>>().join(", ");
     let ok = factors.iter().all(|f| *f <= FACTOR_MAX);
     Line::new(format!("growth: {what}"), "≤ 11 × time for 10 ×", format!("{measured} ({unit})"), ok)

@@ -75,7 +75,7 @@ fn run() -> Result<bool> {
         match measure(&place) {
             Ok(lines) => {
                 for line in lines {
-                    all_ok &= line.ok != Some(false);
+                    all_ok &= line.ok;
                     println!("{}", line.markdown());
                 }
             }

@@ -82,7 +82,7 @@ impl Place {
 
     /// A job for a model server with the defaults of most rows.
     pub(crate) fn job(&self, model_url: String, tasks: usize) -> Result<Job> {
-        Ok(Job { url: model_url, dir: self.dir()?, tasks, one_by_one: false, warm_up: 2, steps_max: 32, turns_max: 24 })
+        Ok(Job { url: model_url, dir: self.dir()?, tasks, one_by_one: false, warm_up: 2, steps_max: 32, turns_max: 24, look_at_ms: None })
     }
 }
 

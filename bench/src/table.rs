@@ -11,14 +11,14 @@ pub(crate) struct Line {
     pub(crate) measured: String,
     /// Ratios.
     pub(crate) ratio: String,
-    /// Whether the target is reached; `None`: for information.
-    pub(crate) ok: Option<bool>,
+    /// Whether the target is reached.
+    pub(crate) ok: bool,
 }
 
 impl Line {
     /// A line with a target.
     pub(crate) fn new(what: impl Into<String>, target: impl Into<String>, measured: impl Into<String>, ok: bool) -> Self {
-        Self { what: what.into(), target: target.into(), measured: measured.into(), ratio: String::new(), ok: Some(ok) }
+        Self { what: what.into(), target: target.into(), measured: measured.into(), ratio: String::new(), ok }
     }
 
     /// Adds the ratios.
@@ -29,11 +29,7 @@ impl Line {
 
     /// As a row of a Markdown table.
     pub(crate) fn markdown(&self) -> String {
-        let ok = match self.ok {
-            Some(true) => "ok",
-            Some(false) => "NOT",
-            None => "",
-        };
+        let ok = if self.ok { "ok" } else { "NOT" };
         format!("| {} | {} | {} | {} | {ok} |", self.what, self.target, self.measured, self.ratio)
     }
 }
