@@ -307,6 +307,7 @@ async fn a_very_large_plan_is_an_ordinary_plan() {
     let script = PARALLEL.replace("steps: 3,", &format!("steps: 400, instructions: \"{}\",", "look closely ".repeat(300)));
     let mut opts = options(dir.path(), &script);
     opts.limits.plan_steps_max = 400;
+    opts.plan_output_tokens_max = 1_000_000;
     opts.max_agents = 100;
     let runtime = open(opts).await;
     let id = runtime.submit(work("four hundred parts")).await.unwrap().task.id.to_string();
