@@ -199,10 +199,15 @@ rules:
   - match: { has_tool: submit_plan }
     reply: { tool_calls: [ { name: answer, input: { text: "done" } } ] }
 "#;
-    let runtime = open(options(dir.path(), script)).await;
+    // The first hangs until the second is there.
+    let runtime = open(options(dir.path(), HANGING)).await;
     let first = runtime.submit(work("do the first part")).await.unwrap().task.id.to_string();
     let second = runtime.submit(maos_runtime::Submit { depends_on: vec![first.clone()], ..work("the rest") }).await.unwrap();
     let second = second.task.id.to_string();
+    runtime.stop(Duration::ZERO).await;
+    drop(runtime);
+
+    let runtime = open(options(dir.path(), script)).await;
     assert_eq!(ended(&runtime, &first).await.status, Status::Failed);
     assert_eq!(ended(&runtime, &second).await.status, Status::Failed);
     // The first is still FAILED: the second hears so at once instead of waiting for ever.
