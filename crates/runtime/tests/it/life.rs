@@ -200,7 +200,8 @@ rules:
     reply: { tool_calls: [ { name: answer, input: { text: "done" } } ] }
 "#;
     // The first hangs until the second is there.
-    let runtime = open(options(dir.path(), HANGING)).await;
+    let hanging = "rules: [ { match: {}, latency_ms: 600000, reply: { text: late } } ]";
+    let runtime = open(options(dir.path(), hanging)).await;
     let first = runtime.submit(work("do the first part")).await.unwrap().task.id.to_string();
     let second = runtime.submit(maos_runtime::Submit { depends_on: vec![first.clone()], ..work("the rest") }).await.unwrap();
     let second = second.task.id.to_string();
