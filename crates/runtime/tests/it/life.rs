@@ -199,10 +199,16 @@ rules:
   - match: { has_tool: submit_plan }
     reply: { tool_calls: [ { name: answer, input: { text: "done" } } ] }
 "#;
-    let runtime = open(options(dir.path(), script)).await;
+    // The first hangs until the second is there.
+    let hanging = "rules: [ { match: {}, latency_ms: 600000, reply: { text: late } } ]";
+    let runtime = open(options(dir.path(), hanging)).await;
     let first = runtime.submit(work("do the first part")).await.unwrap().task.id.to_string();
     let second = runtime.submit(maos_runtime::Submit { depends_on: vec![first.clone()], ..work("the rest") }).await.unwrap();
     let second = second.task.id.to_string();
+    runtime.stop(Duration::ZERO).await;
+    drop(runtime);
+
+    let runtime = open(options(dir.path(), script)).await;
     assert_eq!(ended(&runtime, &first).await.status, Status::Failed);
     assert_eq!(ended(&runtime, &second).await.status, Status::Failed);
     // The first is still FAILED: the second hears so at once instead of waiting for ever.
@@ -307,6 +313,7 @@ async fn a_very_large_plan_is_an_ordinary_plan() {
     let script = PARALLEL.replace("steps: 3,", &format!("steps: 400, instructions: \"{}\",", "look closely ".repeat(300)));
     let mut opts = options(dir.path(), &script);
     opts.limits.plan_steps_max = 400;
+    opts.plan_output_tokens_max = 1_000_000;
     opts.max_agents = 100;
     let runtime = open(opts).await;
     let id = runtime.submit(work("four hundred parts")).await.unwrap().task.id.to_string();
