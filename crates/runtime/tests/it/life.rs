@@ -322,3 +322,29 @@ async fn a_very_large_plan_is_an_ordinary_plan() {
     assert_eq!((task.done_steps, task.runs[&Place::Plan].turns[0].attempts), (400, 1));
     runtime.stop(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_puts_one_task_aside_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(options(dir.path(), HANGING)).await;
+    let damaged = runtime.submit(work("will be damaged")).await.unwrap().task.id.clone();
+    until(&runtime, damaged.as_str(), |t| t.running.len() == 2).await;
+    runtime.stop(Duration::ZERO).await;
+    drop(runtime);
+    let db = rusqlite::Connection::open(dir.path().join("data/maos.db")).unwrap();
+    let changed =
+        db.execute("UPDATE event SET body = replace(body, 'damaged', 'DAMAGED') WHERE task = ?1 AND seq = 1", [damaged.as_str()]).unwrap();
+    assert_eq!(changed, 1);
+    drop(db);
+
+    let runtime = open(options(dir.path(), PARALLEL)).await;
+    let other = runtime.submit(work("goes on")).await.unwrap().task.id.to_string();
+    assert_eq!(ended(&runtime, &other).await.status, Status::Completed);
+    while runtime.status().await.unwrap().quarantined.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let aside = runtime.status().await.unwrap().quarantined;
+    assert!(aside[&damaged].contains("seq=1"), "{aside:?}");
+    assert!(runtime.view(damaged.as_str()).await.unwrap_err().to_string().contains("journal_corrupt"));
+    runtime.stop(Duration::from_secs(5)).await;
+}
