@@ -25,6 +25,7 @@ pub mod share;
 pub mod spec;
 pub mod status;
 pub mod summary;
+pub mod taint;
 pub mod task;
 pub mod time;
 

@@ -1,0 +1,8 @@
+//! The tools of agents that run outside the engine: the seam ([`Tool`]), the built-in ones, declarative HTTP tools, MCP, skills.
+//!
+//! The model is an untrusted interpreter: arguments are checked here as if an attacker wrote them. A tool declares its schema, its
+//! limits, whether repeating it is safe, what its result brings into a conversation, and where it sends data. Must not know the store,
+//! models or the server.
+pub mod tool;
+
+pub use tool::{Approval, Call, Nature, Output, Outward, Tool};
