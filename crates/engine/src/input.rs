@@ -1,9 +1,11 @@
 //! What arrived and is not yet recorded.
 use crate::body::Body;
+use crate::event::Answer;
 use crate::ids::{AgentId, EffectId, Place, TaskId};
 use crate::message::{CallError, Reply};
 use crate::money::Money;
 use crate::status::{Priority, Status};
+use crate::taint::Taint;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +35,25 @@ pub enum Command {
     Update(Update),
     /// Try again what did not complete.
     Retry {},
+    /// A person answers what an agent asked, or agrees to a tool call.
+    Answer {
+        /// The tool call that waits.
+        effect: EffectId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// An agent leaves its places (it was terminated, or begins its turn anew); what it did is kept.
+    Unseat {
+        /// Who.
+        agent: AgentId,
+    },
+    /// An agent makes no new call, or may again.
+    HoldAgent {
+        /// Who.
+        agent: AgentId,
+        /// Held, or not any more.
+        held: bool,
+    },
 }
 
 /// The changes a person may make to a live task.
@@ -71,6 +92,10 @@ pub enum Input {
         place: Place,
         /// Who.
         agent: AgentId,
+        /// What it was spawned to be good at.
+        abilities: Vec<String>,
+        /// Its record, in thousandths.
+        record_milli: Option<u32>,
     },
     /// An agent is taken away from its place.
     Unseated {
@@ -111,6 +136,8 @@ pub enum Input {
         result: Body,
         /// It failed.
         is_error: bool,
+        /// What the result brings into the conversation.
+        taint: Taint,
     },
     /// The task's time is up.
     Deadline,
