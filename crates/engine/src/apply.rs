@@ -24,10 +24,7 @@ impl Task {
             Event::DependencyEnded { task, status } => self.on_dependency(task, *status),
             Event::TakenOver { .. } => self.all_changed(),
             Event::RunStarted { place, agent, state_seen, mail_seen, abilities, record_milli } => {
-                self.on_run_started(at, place, agent, *state_seen, *mail_seen);
-                if let Some(run) = self.runs.get_mut(place) {
-                    (run.abilities, run.record_milli) = (abilities.clone(), *record_milli);
-                }
+                self.on_run_started(at, place, agent, (*state_seen, *mail_seen), (abilities, *record_milli));
             }
             Event::RunParked { place } => self.on_parked(at, place),
             Event::ModelRequested { effect, attempt, model, reserved, not_before, last, compact, request: _ } => {
@@ -55,46 +52,15 @@ impl Task {
                 }
             }
             Event::ToolSettled { effect, outcome, result, taint } => self.on_settled(at, effect, *outcome, result, *taint),
-            Event::HumanAsked { effect, ask } => self.on_asked(at, effect, ask),
-            Event::HumanAnswered { effect, answer } => self.on_answered(at, effect, answer),
-            Event::RunWaiting { place } => self.on_waiting(at, place),
-            Event::RunHeld { place, held } => {
-                if let Some(run) = self.runs.get_mut(place) {
-                    run.held = *held;
-                }
-                if !held && self.running.contains(place) && !self.runs[place].is_open() {
-                    self.wanting.insert(place.clone());
-                }
-                self.changed.0.insert(place.clone());
-            }
-            Event::Compacted { place, turn } => {
-                if let Some(run) = self.runs.get_mut(place) {
-                    run.compacted = *turn;
-                }
-            }
-            Event::BallotOpened { round, draft, voters } => self.on_ballot(at, *round, draft, voters),
-            Event::VoteCast { round, vote } => {
-                if let Some(ballot) = self.ballots.iter_mut().find(|b| b.round == *round) {
-                    ballot.votes.push(vote.clone());
-                }
-            }
-            Event::BallotClosed { round, outcome } => self.on_ballot_closed(at, *round, *outcome),
-            Event::StateSet { key, value, version: _, by, taint } => {
-                self.share.revs += 1;
-                let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs, taint: *taint };
-                self.share.state.entry(key.clone()).or_default().push(write);
-            }
-            Event::MessageSent { from, from_step, to, body, taint } => {
-                let (from, from_step, to, body) = (from.clone(), from_step.clone(), to.clone(), body.clone());
-                self.share.mail.push(Mail { from, from_step, to, body, at, taint: *taint });
-            }
-            Event::MailRead { place, upto } => {
-                if let Some(run) = self.runs.get_mut(place) {
-                    let read = self.share.mail.iter().take(*upto as usize).skip(run.mail_read as usize);
-                    let seen = read.filter(|m| m.reaches(place, run.agent.as_ref())).fold(Taint::NONE, |t, m| t.and(m.taint));
-                    (run.mail_read, run.taint) = (*upto, run.taint.and(seen));
-                }
-            }
+            Event::HumanAsked { .. }
+            | Event::HumanAnswered { .. }
+            | Event::RunWaiting { .. }
+            | Event::RunHeld { .. }
+            | Event::Compacted { .. }
+            | Event::BallotOpened { .. }
+            | Event::VoteCast { .. }
+            | Event::BallotClosed { .. } => self.apply_people(at, event),
+            Event::StateSet { .. } | Event::MessageSent { .. } | Event::MailRead { .. } => self.apply_share(at, event),
             Event::PlanRejected { reason } => self.on_plan_rejected(reason),
             Event::PlanAccepted { plan, source } => self.on_plan(at, plan, *source),
             Event::RunCompleted { place, output } => {
@@ -139,6 +105,60 @@ impl Task {
             Event::TimedOut {} => self.end(at, Status::TimedOut, None),
         }
         self.count_waiting(at);
+    }
+
+    /// People and voters.
+    fn apply_people(&mut self, at: Time, event: &Event) {
+        match event {
+            Event::HumanAsked { effect, ask } => self.on_asked(at, effect, ask),
+            Event::HumanAnswered { effect, answer } => self.on_answered(at, effect, answer),
+            Event::RunWaiting { place } => self.on_waiting(at, place),
+            Event::RunHeld { place, held } => {
+                if let Some(run) = self.runs.get_mut(place) {
+                    run.held = *held;
+                }
+                if !held && self.running.contains(place) && !self.runs[place].is_open() {
+                    self.wanting.insert(place.clone());
+                }
+                self.changed.0.insert(place.clone());
+            }
+            Event::Compacted { place, turn } => {
+                if let Some(run) = self.runs.get_mut(place) {
+                    run.compacted = *turn;
+                }
+            }
+            Event::BallotOpened { round, draft, voters } => self.on_ballot(at, *round, draft, voters),
+            Event::VoteCast { round, vote } => {
+                if let Some(ballot) = self.ballots.iter_mut().find(|b| b.round == *round) {
+                    ballot.votes.push(vote.clone());
+                }
+            }
+            Event::BallotClosed { round, outcome } => self.on_ballot_closed(at, *round, *outcome),
+            _ => {}
+        }
+    }
+
+    /// What agents share.
+    fn apply_share(&mut self, at: Time, event: &Event) {
+        match event {
+            Event::StateSet { key, value, version: _, by, taint } => {
+                self.share.revs += 1;
+                let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs, taint: *taint };
+                self.share.state.entry(key.clone()).or_default().push(write);
+            }
+            Event::MessageSent { from, from_step, to, body, taint } => {
+                let (from, from_step, to, body) = (from.clone(), from_step.clone(), to.clone(), body.clone());
+                self.share.mail.push(Mail { from, from_step, to, body, at, taint: *taint });
+            }
+            Event::MailRead { place, upto } => {
+                if let Some(run) = self.runs.get_mut(place) {
+                    let read = self.share.mail.iter().take(*upto as usize).skip(run.mail_read as usize);
+                    let seen = read.filter(|m| m.reaches(place, run.agent.as_ref())).fold(Taint::NONE, |t, m| t.and(m.taint));
+                    (run.mail_read, run.taint) = (*upto, run.taint.and(seen));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Time in which nothing but people's answers is waited for is not the task's time.
@@ -304,7 +324,14 @@ impl Task {
         self.plan_source = Some(source);
     }
 
-    fn on_run_started(&mut self, at: Time, place: &Place, agent: &AgentId, state_seen: u32, mail_seen: u32) {
+    fn on_run_started(
+        &mut self,
+        at: Time,
+        place: &Place,
+        agent: &AgentId,
+        (state_seen, mail_seen): (u32, u32),
+        (abilities, record_milli): (&[String], Option<u32>),
+    ) {
         if self.status == Status::Queued {
             self.status = Status::Running;
             // The time of an open ballot runs while the task does.
@@ -322,6 +349,7 @@ impl Task {
         run.status = StepStatus::Running;
         run.agent = Some(agent.clone());
         run.held = false;
+        (run.abilities, run.record_milli) = (abilities.to_vec(), record_milli);
         if run.started_at.is_none() {
             run.started_at = Some(at);
             run.held_ms = held_ms;

@@ -148,7 +148,8 @@ mod tests {
     fn the_table() {
         use Outcome::{Approved, Rejected};
         use Strategy::{Majority, Unanimous, Weighted};
-        let cases: &[(Strategy, Option<u32>, &str, u32, u32, Option<Outcome>)] = &[
+        type Case = (Strategy, Option<u32>, &'static str, u32, u32, Option<Outcome>);
+        let cases: &[Case] = &[
             // Majority of three.
             (Majority, None, "", 3, 0, None),
             (Majority, None, "+", 2, 0, None),
