@@ -1,6 +1,6 @@
 //! Where pure decisions meet the world: the use cases, the one worker loop, leases, the agent pool, the bus. [`Runtime::open`] wires
 //! store, models and tools together. It must not know axum, clap, JSON shapes of the API, SQL, or the wire form of any provider.
-mod agents;
+pub mod agents;
 mod bodies;
 pub mod bus;
 pub mod clock;

@@ -3,6 +3,7 @@ mod convert;
 mod events;
 mod live;
 mod machine;
+mod pending;
 mod problems;
 mod views;
 

@@ -1,7 +1,7 @@
 //! What the node tells about itself: agents, models, health, figures.
 use async_trait::async_trait;
 use maos_api::Problem;
-use maos_api::agents::{Agent, AgentType};
+use maos_api::agents::{Agent, AgentType, UnavailableTool};
 use maos_api::problem::ProblemCode;
 use maos_api::query::AgentQuery;
 use maos_api::system::{Health, HealthCheck, ModelInfo, Prices, ProviderInfo, Status};
@@ -28,6 +28,9 @@ impl Wire {
             status: AgentStatus::Idle,
             capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
             model: self.runtime.models().into_iter().find(|m| m.agent_type == kind).map(|m| m.model),
+            spawned: false,
+            max_memory: None,
+            timeout: None,
             task_id: None,
             step_id: None,
             activity: None,
@@ -158,15 +161,25 @@ impl Machine for Wire {
 
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
         let models = self.runtime.models();
-        let tools: Vec<String> = maos_engine::share::TOOLS.iter().map(|t| (*t).to_owned()).collect();
+        let shared = maos_engine::share::TOOLS.iter().map(|t| (*t).to_owned());
         let row = |d: maos_runtime::Definition| AgentType {
             object: "agent_type".into(),
             model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
+            tools: shared.clone().chain(d.tools()).collect(),
+            unavailable_tools: d.unavailable.iter().map(|(name, why)| UnavailableTool { name: name.clone(), reason: why.clone() }).collect(),
+            mcp_servers: d.mcp_servers.iter().cloned().collect(),
+            built_in: d.source == maos_runtime::agents::Source::BuiltIn,
+            source: d.source.as_str().into(),
+            path: d.source.path().map(|p| p.display().to_string()),
             name: d.name,
+            base: d.kind,
             description: d.description,
             capabilities: d.capabilities,
-            tools: tools.clone(),
-            built_in: true,
+            max_turns: d.max_turns,
+            max_memory: d.memory_bytes,
+            timeout: d.timeout_s,
+            prompt: d.prompt,
+            color: d.color,
         };
         Ok(self.runtime.definitions().into_iter().map(row).collect())
     }
