@@ -151,41 +151,12 @@ impl Checker {
                 ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
                 Ok(())
             }
-            Event::RunWaiting { place } => {
-                ensure!(self.running.remove(place).is_some(), "{place} waits for a person and nobody was there");
-                ensure!(!self.open.keys().any(|e| e.place == *place), "{place} waits for a person with a call in flight");
-                Ok(())
-            }
-            Event::HumanAsked { effect, .. } => {
-                ensure!(!self.tools.contains_key(effect), "a person is asked about {effect}, which was started");
-                self.asked.insert(effect.clone(), false);
-                Ok(())
-            }
-            Event::HumanAnswered { effect, answer } => {
-                ensure!(self.asked.contains_key(effect), "{effect} was answered and not asked");
-                self.asked.insert(effect.clone(), *answer == Answer::Approve {});
-                Ok(())
-            }
-            Event::BallotOpened { round, .. } => {
-                ensure!(self.ballots.values().all(Option::is_some), "two ballots at once");
-                ensure!(self.ballots.insert(*round, None).is_none(), "ballot {round} was opened twice");
-                Ok(())
-            }
-            Event::VoteCast { round, vote } => {
-                ensure!(self.ballots.get(round) == Some(&None), "I12: a vote in a ballot that is not open");
-                ensure!(self.votes.insert((*round, vote.agent.clone())), "I12: {} votes twice in ballot {round}", vote.agent);
-                Ok(())
-            }
-            Event::BallotClosed { round, outcome } => {
-                ensure!(self.ballots.insert(*round, Some(*outcome)) == Some(None), "ballot {round} was closed twice");
-                let all = self.running.keys().chain(self.open.keys().map(|e| &e.place));
-                let seats: BTreeSet<Place> = all.filter(|p| matches!(p, Place::Vote { round: r, .. } if r == round)).cloned().collect();
-                for seat in seats {
-                    self.cut(&seat, at);
-                    self.running.remove(&seat);
-                }
-                Ok(())
-            }
+            Event::RunWaiting { .. }
+            | Event::HumanAsked { .. }
+            | Event::HumanAnswered { .. }
+            | Event::BallotOpened { .. }
+            | Event::VoteCast { .. }
+            | Event::BallotClosed { .. } => self.read_people(at, event),
             Event::PlanAccepted { plan, .. } => {
                 self.read_plan(plan);
                 self.cut(&Place::Plan, at);
@@ -239,6 +210,47 @@ impl Checker {
             | Event::Compacted { .. }
             | Event::PlanRejected { .. }
             | Event::StepSkipped { .. } => Ok(()),
+        }
+    }
+
+    fn read_people(&mut self, at: Time, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::RunWaiting { place } => {
+                ensure!(self.running.remove(place).is_some(), "{place} waits for a person and nobody was there");
+                ensure!(!self.open.keys().any(|e| e.place == *place), "{place} waits for a person with a call in flight");
+                Ok(())
+            }
+            Event::HumanAsked { effect, .. } => {
+                ensure!(!self.tools.contains_key(effect), "a person is asked about {effect}, which was started");
+                self.asked.insert(effect.clone(), false);
+                Ok(())
+            }
+            Event::HumanAnswered { effect, answer } => {
+                ensure!(self.asked.contains_key(effect), "{effect} was answered and not asked");
+                self.asked.insert(effect.clone(), *answer == Answer::Approve {});
+                Ok(())
+            }
+            Event::BallotOpened { round, .. } => {
+                ensure!(self.ballots.values().all(Option::is_some), "two ballots at once");
+                ensure!(self.ballots.insert(*round, None).is_none(), "ballot {round} was opened twice");
+                Ok(())
+            }
+            Event::VoteCast { round, vote } => {
+                ensure!(self.ballots.get(round) == Some(&None), "I12: a vote in a ballot that is not open");
+                ensure!(self.votes.insert((*round, vote.agent.clone())), "I12: {} votes twice in ballot {round}", vote.agent);
+                Ok(())
+            }
+            Event::BallotClosed { round, outcome } => {
+                ensure!(self.ballots.insert(*round, Some(*outcome)) == Some(None), "ballot {round} was closed twice");
+                let all = self.running.keys().chain(self.open.keys().map(|e| &e.place));
+                let seats: BTreeSet<Place> = all.filter(|p| matches!(p, Place::Vote { round: r, .. } if r == round)).cloned().collect();
+                for seat in seats {
+                    self.cut(&seat, at);
+                    self.running.remove(&seat);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
