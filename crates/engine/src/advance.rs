@@ -135,8 +135,9 @@ impl Task {
         let number = run.turns.len() as u32 + u32::from(unpaid.is_none());
         let attempt = unpaid.map_or(0, |t| t.attempts) + 1;
         let used = number - run.base;
-        if used > ctx.limits.turns_max {
-            self.give_up(now, place, FailureCode::TurnLimit, format!("no answer after {} turns", ctx.limits.turns_max), out);
+        let most = run.traits.max_turns.unwrap_or(ctx.limits.turns_max);
+        if used > most {
+            self.give_up(now, place, FailureCode::TurnLimit, format!("no answer after {most} turns"), out);
             return Asked::Requested;
         }
         let effect = EffectId::model(place.clone(), number);
@@ -146,12 +147,12 @@ impl Task {
             Mode::Compact => Mode::Compact,
             _ if overdue => Mode::Compact,
             _ if unpaid.is_some_and(|t| t.compact) => Mode::Compact,
-            _ if used == ctx.limits.turns_max && matches!(place, Place::Step(_) | Place::Synthesis | Place::Revision) => Mode::Last,
+            _ if used == most && matches!(place, Place::Step(_) | Place::Synthesis | Place::Revision) => Mode::Last,
             _ => Mode::Normal,
         };
         let mut quote = ctx.quotes.quote(self, &effect, mode);
         // One turn is left for the answer: condensing now would only take it.
-        if mode == Mode::Normal && quote.crowded && used + 1 < ctx.limits.turns_max && self.can_condense(place) {
+        if mode == Mode::Normal && quote.crowded && used + 1 < most && self.can_condense(place) {
             mode = Mode::Compact;
             quote = ctx.quotes.quote(self, &effect, mode);
         }

@@ -4,6 +4,7 @@ use crate::body::Body;
 use crate::consensus::Outcome;
 use crate::event::{Answer, Ask, AskedCall, CallOutcome, Event, Failure, TextRef};
 use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::Traits;
 use crate::message::FailureClass;
 use crate::plan::{Plan, PlanSource, coordinator};
 use crate::share::{Mail, Written};
@@ -23,8 +24,8 @@ impl Task {
             Event::Submitted { spec } => self.on_submitted(at, spec),
             Event::DependencyEnded { task, status } => self.on_dependency(task, *status),
             Event::TakenOver { .. } => self.all_changed(),
-            Event::RunStarted { place, agent, state_seen, mail_seen, abilities, record_milli } => {
-                self.on_run_started(at, place, agent, (*state_seen, *mail_seen), (abilities, *record_milli));
+            Event::RunStarted { place, agent, state_seen, mail_seen, traits } => {
+                self.on_run_started(at, place, agent, (*state_seen, *mail_seen), traits);
             }
             Event::RunParked { place } => self.on_parked(at, place),
             Event::ModelRequested { effect, attempt, model, reserved, not_before, last, compact, request: _ } => {
@@ -324,14 +325,7 @@ impl Task {
         self.plan_source = Some(source);
     }
 
-    fn on_run_started(
-        &mut self,
-        at: Time,
-        place: &Place,
-        agent: &AgentId,
-        (state_seen, mail_seen): (u32, u32),
-        (abilities, record_milli): (&[String], Option<u32>),
-    ) {
+    fn on_run_started(&mut self, at: Time, place: &Place, agent: &AgentId, (state_seen, mail_seen): (u32, u32), traits: &Traits) {
         if self.status == Status::Queued {
             self.status = Status::Running;
             // The time of an open ballot runs while the task does.
@@ -349,7 +343,7 @@ impl Task {
         run.status = StepStatus::Running;
         run.agent = Some(agent.clone());
         run.held = false;
-        (run.abilities, run.record_milli) = (abilities.to_vec(), record_milli);
+        run.traits = traits.clone();
         if run.started_at.is_none() {
             run.started_at = Some(at);
             run.held_ms = held_ms;

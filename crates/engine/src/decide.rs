@@ -7,7 +7,7 @@ use crate::action::Action;
 use crate::body::Body;
 use crate::event::{Answer, CallOutcome, Event, Failure, Repeat};
 use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
-use crate::input::{Command, Input, Rejected, Update};
+use crate::input::{Command, Input, Rejected, Traits, Update};
 use crate::limits::Limits;
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource};
@@ -150,9 +150,7 @@ impl Task {
         match input {
             Input::Command(command) => self.command(now, command, &mut out)?,
             Input::Claimed { epoch } => self.claimed(now, epoch, &mut out),
-            Input::Seated { place, agent, abilities, record_milli } => {
-                self.seated(now, place, agent, (abilities, record_milli), &mut out)?;
-            }
+            Input::Seated { place, agent, traits } => self.seated(now, place, agent, traits, &mut out)?,
             Input::Unseated { place } => self.unseated(now, &place, &mut out),
             Input::Replied { effect, attempt, reply, body, sent_at, cost } => {
                 if self.awaits(&effect, attempt) {
@@ -188,7 +186,8 @@ impl Task {
             }
             Input::StepDeadline { place } => {
                 if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now) {
-                    let message = format!("the step took longer than {} s (agents.defaults.timeout)", self.spec.step_timeout_s);
+                    let limit = self.runs[&place].traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
+                    let message = format!("the step took longer than {limit} s (agents.defaults.timeout, or the agent's own limit)");
                     self.give_up(now, &place, FailureCode::Timeout, message, &mut out);
                 }
             }
@@ -343,14 +342,7 @@ impl Task {
         }
     }
 
-    fn seated(
-        &mut self,
-        now: Time,
-        place: Place,
-        agent: AgentId,
-        (abilities, record_milli): (Vec<String>, Option<u32>),
-        out: &mut Vec<Event>,
-    ) -> Result<(), Rejected> {
+    fn seated(&mut self, now: Time, place: Place, agent: AgentId, traits: Traits, out: &mut Vec<Event>) -> Result<(), Rejected> {
         let Some(run) = self.runs.get(&place) else {
             return Err(self.rejected("it has no such place"));
         };
@@ -376,7 +368,7 @@ impl Task {
             return Err(self.rejected("that agent votes at another seat of the same ballot"));
         }
         let (state_seen, mail_seen) = (self.share.revs, self.share.mail.len() as u32);
-        self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen, abilities, record_milli }, out);
+        self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen, traits }, out);
         Ok(())
     }
 

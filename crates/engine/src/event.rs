@@ -2,8 +2,8 @@
 //! only ever added, never changed (each has a golden file in `tests/golden`).
 use crate::body::Body;
 use crate::consensus::{Outcome, Vote};
-use crate::ids::AgentType;
-use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
+use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::Traits;
 use crate::message::{FailureClass, StopReason, Usage};
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource};
@@ -151,12 +151,9 @@ pub enum Event {
         state_seen: u32,
         /// Messages this agent sees in its first prompt.
         mail_seen: u32,
-        /// What the agent was spawned to be good at.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        abilities: Vec<String>,
-        /// The agent's record, in thousandths: weighs its vote.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        record_milli: Option<u32>,
+        /// What the agent brings.
+        #[serde(default, skip_serializing_if = "Traits::is_plain")]
+        traits: Traits,
     },
     /// An agent left its place (pause, kill); what it did is kept, another goes on.
     RunParked {

@@ -10,6 +10,30 @@ use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// What an agent brings to its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traits {
+    /// What it was spawned to be good at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abilities: Vec<String>,
+    /// Its record, in thousandths: weighs its vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_milli: Option<u32>,
+    /// Seconds it may work on a step; the task's own limit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u64>,
+    /// Most turns of a step; the configured number if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+}
+
+impl Traits {
+    /// Nothing special.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a person or another task says; durable (it waits in the task's inbox until the holder of the lease reads it).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -92,10 +116,8 @@ pub enum Input {
         place: Place,
         /// Who.
         agent: AgentId,
-        /// What it was spawned to be good at.
-        abilities: Vec<String>,
-        /// Its record, in thousandths.
-        record_milli: Option<u32>,
+        /// What it brings.
+        traits: Traits,
     },
     /// An agent is taken away from its place.
     Unseated {

@@ -159,7 +159,7 @@ impl Task {
         out: &mut Vec<Event>,
     ) {
         let run = &self.runs[&effect.place];
-        let voter = (self.agent_at(&effect.place), run.record_milli.unwrap_or(1_000));
+        let voter = (self.agent_at(&effect.place), run.traits.record_milli.unwrap_or(1_000));
         let read = read_vote(calls, seat, voter);
         for (i, call) in calls.iter().enumerate() {
             let (outcome, text) = match &read {
@@ -258,7 +258,8 @@ impl Task {
     fn tool_calls(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let run = &self.runs[&effect.place];
         if run.turns.last().is_some_and(|t| t.last) {
-            let text = format!("the model asked for tools in the last of {} turns instead of answering", ctx.limits.turns_max);
+            let most = run.traits.max_turns.unwrap_or(ctx.limits.turns_max);
+            let text = format!("the model asked for tools in the last of {most} turns instead of answering");
             return self.give_up(now, &effect.place, FailureCode::TurnLimit, text, out);
         }
         if run.repeats() >= ctx.limits.repeat_stop {

@@ -5,6 +5,7 @@ use crate::body::{BODY_HASHED_BYTES_MAX, Body};
 use crate::consensus::{Outcome, Vote};
 use crate::event::{Ask, CallOutcome, Event, Failure, Recorded, Repeat, TextRef};
 use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::Traits;
 use crate::message::{StopReason, Usage};
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource, PlanStep};
@@ -267,12 +268,9 @@ pub struct Run {
     /// What it has seen.
     #[serde(default)]
     pub taint: Taint,
-    /// What its agent was spawned to be good at.
+    /// What its agent brings.
     #[serde(default)]
-    pub abilities: Vec<String>,
-    /// Its agent's record, in thousandths.
-    #[serde(default)]
-    pub record_milli: Option<u32>,
+    pub traits: Traits,
     /// The turn whose reply stands for all turns up to it; 0 if there is none.
     #[serde(default)]
     pub compacted: u32,
@@ -305,8 +303,7 @@ impl Run {
             waiting_since: None,
             waited_ms: 0,
             taint: Taint::NONE,
-            abilities: vec![],
-            record_milli: None,
+            traits: Traits::default(),
             compacted: 0,
         }
     }
@@ -649,7 +646,7 @@ impl Task {
     /// The deadline of a step an agent is at, while its time runs.
     pub(crate) fn step_deadline(&self, place: &Place) -> Option<Action> {
         let run = self.runs.get(place)?;
-        let limit = self.spec.step_timeout_s;
+        let limit = run.traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
         let live = run.status == StepStatus::Running && self.status == Status::Running;
         if !live || limit == 0 || place.step().is_none() {
             return None;

@@ -4,7 +4,7 @@ use maos_engine::body::Body;
 use maos_engine::decide::{Checked, Ctx, Manner, Mode, Quote, Quoter, ToolTable};
 use maos_engine::drive::Drive;
 use maos_engine::ids::{AgentType, EffectId, Place, TaskId};
-use maos_engine::input::Input;
+use maos_engine::input::{Input, Traits};
 use maos_engine::limits::Limits;
 use maos_engine::message::{Block, Reply, StopReason, Usage};
 use maos_engine::money::Money;
@@ -196,7 +196,11 @@ impl Load {
             }
         }
         for grant in self.pool.grant(self.now) {
-            self.seats.push_back(Input::Seated { place: grant.spot.1, agent: grant.agent, abilities: grant.abilities, record_milli: None });
+            self.seats.push_back(Input::Seated {
+                place: grant.spot.1,
+                agent: grant.agent,
+                traits: Traits { abilities: grant.abilities, ..Traits::default() },
+            });
         }
     }
 }

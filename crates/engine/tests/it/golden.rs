@@ -6,6 +6,7 @@ use maos_engine::body::Body;
 use maos_engine::consensus::{Choice, Outcome, Vote};
 use maos_engine::event::{Answer, Ask, AskedCall, CallOutcome, Event, Failure, Repeat, TextRef};
 use maos_engine::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use maos_engine::input::Traits;
 use maos_engine::message::{FailureClass, StopReason, Usage};
 use maos_engine::money::Money;
 use maos_engine::plan::{Plan, PlanSource, PlanStep};
@@ -97,14 +98,7 @@ fn of_places() -> Vec<Event> {
         estimated: true,
     };
     vec![
-        Event::RunStarted {
-            place: at("s1"),
-            agent: agent("agent_researcher_001"),
-            state_seen: 3,
-            mail_seen: 4,
-            abilities: vec![],
-            record_milli: None,
-        },
+        Event::RunStarted { place: at("s1"), agent: agent("agent_researcher_001"), state_seen: 3, mail_seen: 4, traits: Traits::default() },
         Event::RunParked { place: Place::Plan },
         Event::ModelRequested {
             effect: model(),

@@ -4,7 +4,7 @@ use maos_engine::consensus::{Consensus, Strategy};
 use maos_engine::decide::{Checked, Ctx, Manner, Mode, Quote, Quoter, ToolTable};
 use maos_engine::event::{Event, Recorded, Repeat};
 use maos_engine::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
-use maos_engine::input::{Command, Input, Rejected, Update};
+use maos_engine::input::{Command, Input, Rejected, Traits, Update};
 use maos_engine::limits::Limits;
 use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Usage};
 use maos_engine::money::Money;
@@ -190,7 +190,7 @@ impl Kit {
     }
     /// An agent takes a place.
     pub(crate) fn seat(&mut self, place: &Place) -> Vec<Event> {
-        self.give(Input::Seated { place: place.clone(), agent: self.agent(place), abilities: vec![], record_milli: None }).unwrap()
+        self.give(Input::Seated { place: place.clone(), agent: self.agent(place), traits: Traits::default() }).unwrap()
     }
     /// The agent that takes a place.
     pub(crate) fn agent(&self, place: &Place) -> AgentId {

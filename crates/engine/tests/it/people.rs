@@ -3,7 +3,7 @@ use crate::kit::{Kit, at, call, majority, spec, text};
 use maos_engine::consensus::{Consensus, Outcome, Strategy};
 use maos_engine::event::{Answer, Ask, Event};
 use maos_engine::ids::{AgentId, EffectId, Place};
-use maos_engine::input::{Command, Input};
+use maos_engine::input::{Command, Input, Traits};
 use maos_engine::message::{FailureClass, StopReason};
 use maos_engine::spec::{Attachment, TaskSpec};
 use maos_engine::status::Status;
@@ -165,10 +165,14 @@ fn a_held_agent_makes_no_new_call_and_a_removed_one_loses_nothing() {
     let gone = kit.kinds(Input::Command(Command::Unseat { agent: agent.clone() }));
     assert_eq!(gone, ["model_interrupted", "run_parked"]);
     let other = AgentId::new("agent_researcher_009").unwrap();
-    let next = Input::Seated { place: at("a"), agent: other, abilities: vec!["python".into()], record_milli: None };
+    let next = Input::Seated { place: at("a"), agent: other, traits: Traits { abilities: vec!["python".into()], ..Traits::default() } };
     assert_eq!(kit.kinds(next), ["run_started", "model_requested"]);
     let run = &kit.task.runs[&at("a")];
-    assert_eq!((run.turns.len(), run.turns[1].attempts, run.abilities.len()), (2, 2, 1), "turn 1 is kept, turn 2 is asked for again");
+    assert_eq!(
+        (run.turns.len(), run.turns[1].attempts, run.traits.abilities.len()),
+        (2, 2, 1),
+        "turn 1 is kept, turn 2 is asked for again"
+    );
 }
 
 #[test]
@@ -321,7 +325,7 @@ fn ties_missing_late_double_and_invalid_votes() {
     let events = kit.says(&seat(1, 1), vec![call("v1", "cast_vote", a), call("v2", "cast_vote", b)], StopReason::ToolUse);
     assert_eq!(events.iter().filter(|e| matches!(e, Event::VoteCast { .. })).count(), 1);
     assert_eq!(kit.told("v2"), "Invalid: not counted: one vote per voter");
-    let twice = Input::Seated { place: seat(1, 2), agent: kit.agent(&seat(1, 1)), abilities: vec![], record_milli: None };
+    let twice = Input::Seated { place: seat(1, 2), agent: kit.agent(&seat(1, 1)), traits: Traits::default() };
     assert!(kit.give(twice).is_err());
     // An invalid vote goes back with the reason, and after too many the voter is absent.
     kit.seat(&seat(1, 2));
@@ -337,8 +341,7 @@ fn a_record_weighs_a_vote_and_one_rejection_ends_unanimity() {
     let seated = |number: u8, record| Input::Seated {
         place: seat(1, number),
         agent: AgentId::new(format!("agent_coder_{number:03}")).unwrap(),
-        abilities: vec![],
-        record_milli: Some(record),
+        traits: Traits { record_milli: Some(record), ..Traits::default() },
     };
     kit.give(seated(1, 900)).unwrap();
     kit.give(seated(2, 100)).unwrap();

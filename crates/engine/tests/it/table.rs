@@ -4,7 +4,7 @@ use maos_engine::body::Body;
 use maos_engine::event::Answer;
 use maos_engine::event::Event;
 use maos_engine::ids::{AgentId, EffectId, Place};
-use maos_engine::input::{Command, Input, Update};
+use maos_engine::input::{Command, Input, Traits, Update};
 use maos_engine::message::{FailureClass, StopReason};
 use maos_engine::money::Money;
 use maos_engine::spec::TaskSpec;
@@ -152,8 +152,7 @@ fn inputs(kit: &Kit) -> Vec<(&'static str, Input)> {
         cost: Some(Money(1)),
     };
     let fails = |class| Input::CallFailed { effect: effect(), attempt, error: failed(class), dice: 1_000 };
-    let seated =
-        |place: Place, agent: &str| Input::Seated { place, agent: AgentId::new(agent).unwrap(), abilities: vec![], record_milli: None };
+    let seated = |place: Place, agent: &str| Input::Seated { place, agent: AgentId::new(agent).unwrap(), traits: Traits::default() };
     let tool = |call: &str, is_error| Input::ToolDone {
         effect: EffectId::tool(place.clone(), turn, call),
         result: Body::Inline("ok".into()),

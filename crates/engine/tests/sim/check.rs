@@ -124,12 +124,6 @@ impl Checker {
             );
         }
         match event {
-            Event::ModelRequested { .. }
-            | Event::ModelReplied { .. }
-            | Event::ModelFailed { .. }
-            | Event::ModelInterrupted { .. }
-            | Event::ToolRequested { .. }
-            | Event::ToolSettled { .. } => self.read_effect(event),
             Event::Submitted { spec } => {
                 self.max_agents = spec.max_agents.max(1) as usize;
                 self.max_cost = spec.max_cost;
@@ -202,14 +196,7 @@ impl Checker {
             Event::Failed { .. } => self.end_all(at, Status::Failed),
             Event::Cancelled { .. } => self.end_all(at, Status::Cancelled),
             Event::TimedOut {} => self.end_all(at, Status::TimedOut),
-            Event::TakenOver { .. }
-            | Event::StateSet { .. }
-            | Event::MessageSent { .. }
-            | Event::MailRead { .. }
-            | Event::RunHeld { .. }
-            | Event::Compacted { .. }
-            | Event::PlanRejected { .. }
-            | Event::StepSkipped { .. } => Ok(()),
+            _ => self.read_effect(event),
         }
     }
 

@@ -13,7 +13,7 @@ use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, EffectId, TaskId};
-use maos_engine::input::Input;
+use maos_engine::input::{Input, Traits};
 use maos_engine::money::Money;
 use maos_engine::pool::{Spot, Want};
 use maos_engine::taint::Taint;
@@ -365,7 +365,7 @@ impl World {
         }
         let (id, place) = spot;
         let record_milli = self.dice.pick(&[None, Some(300), Some(900)]);
-        self.turn(n, &id, vec![Input::Seated { place, agent, abilities: vec![], record_milli }], None)
+        self.turn(n, &id, vec![Input::Seated { place, agent, traits: Traits { record_milli, ..Traits::default() } }], None)
     }
 
     /// The request leaves; the tool starts. The invariants of effects are checked here, at the border of the world.
