@@ -101,7 +101,11 @@ fn memory(bytes: u64) -> String {
     for (unit, name) in [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "KB")] {
         if bytes >= unit {
             let tenths = bytes / (unit / 10);
-            return if tenths.is_multiple_of(10) { format!("{}{name}", tenths / 10) } else { format!("{}.{}{name}", tenths / 10, tenths % 10) };
+            return if tenths.is_multiple_of(10) {
+                format!("{}{name}", tenths / 10)
+            } else {
+                format!("{}.{}{name}", tenths / 10, tenths % 10)
+            };
         }
     }
     format!("{bytes}B")

@@ -146,7 +146,8 @@ impl Cli {
             let format = <Format as clap::ValueEnum>::from_str(word, true).map_err(|_| {
                 let names = <Format as clap::ValueEnum>::value_variants().iter().map(|f| f.name()).collect::<Vec<_>>().join(", ");
                 let word = crate::print::text::clean_line(word);
-                CliError::usage(format!("invalid value '{word}' for '--output <FORMAT>'"), "maos help formats").because(format!("possible values: {names}"))
+                CliError::usage(format!("invalid value '{word}' for '--output <FORMAT>'"), "maos help formats")
+                    .because(format!("possible values: {names}"))
             })?;
             self.global.format = Some(format);
         }

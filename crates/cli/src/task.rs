@@ -1,12 +1,12 @@
 //! `maos task …`: one file per sub-command.
 mod actions;
-mod attach;
 mod analyze;
+mod attach;
 mod input;
 mod list;
 mod logs;
-mod plan_text;
 mod output;
+mod plan_text;
 mod results;
 mod show;
 mod submit;

@@ -66,7 +66,8 @@ pub(crate) fn terminate(app: &App, args: &TerminateArgs) -> Outcome {
 fn confirm(app: &App, agent: &Agent) -> Result<(), CliError> {
     let at = agent.task_id.as_deref().unwrap_or("a task");
     if !app.ui.interactive {
-        let error = CliError::usage(format!("{} is at work on {at}", agent.agent_id), format!("maos agent terminate {} -y", agent.agent_id));
+        let error =
+            CliError::usage(format!("{} is at work on {at}", agent.agent_id), format!("maos agent terminate {} -y", agent.agent_id));
         return Err(error.because("its step would begin its current turn anew at another agent"));
     }
     let ask = format!("{} is at work on {at}; its step goes to another agent. End it?", agent.agent_id);

@@ -101,7 +101,9 @@ fn known(app: &App) -> Result<Known, CliError> {
 
 /// The files that were named, and those of the folders that were named.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
-    let failed = |path: &Path, e: &std::io::Error| CliError::usage(format!("cannot read {}", path.display()), "maos agent import --help").because(e.to_string());
+    let failed = |path: &Path, e: &std::io::Error| {
+        CliError::usage(format!("cannot read {}", path.display()), "maos agent import --help").because(e.to_string())
+    };
     let mut out = Vec::new();
     for path in paths {
         if !std::fs::metadata(path).map_err(|e| failed(path, &e))?.is_dir() {
@@ -177,7 +179,12 @@ fn mapping(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
         text.push_str(&format!("{} -> {}\n", clean_line(&row.file), row.to));
-        text.push_str(&format!("  name: {}   type: {}   model: {}\n", row.name, row.kind, row.model.as_deref().unwrap_or("the configured one")));
+        text.push_str(&format!(
+            "  name: {}   type: {}   model: {}\n",
+            row.name,
+            row.kind,
+            row.model.as_deref().unwrap_or("the configured one")
+        ));
         let servers: String = row.mcp_servers.iter().map(|s| format!(", all of mcp {s}")).collect();
         text.push_str(&format!("  tools: {}{servers}\n", if row.tools.is_empty() { "none".to_owned() } else { row.tools.join(", ") }));
         row.max_turns.iter().for_each(|n| text.push_str(&format!("  turns: at most {n}\n")));

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 
 /// Its arguments.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  maos agent list --status IDLE\n  maos agent list --type researcher --details\n  maos agent list -o id")]
+#[command(
+    after_help = "Examples:\n  maos agent list --status IDLE\n  maos agent list --type researcher --details\n  maos agent list -o id"
+)]
 pub(crate) struct AgentListArgs {
     /// Also models, limits, capabilities, figures, and the file of the type
     #[arg(long)]

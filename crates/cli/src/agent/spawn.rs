@@ -55,7 +55,9 @@ pub(crate) fn run(app: &App, args: &SpawnArgs) -> Outcome {
         };
         match format {
             Format::Table | Format::Id => app.ui.out(&agents.iter().map(|a| format!("{}\n", a.agent_id)).collect::<String>())?,
-            Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => app.ui.document(format, &agents)?,
+            Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => {
+                app.ui.document(format, &agents)?
+            }
         }
         if app.ui.err_tty {
             let what = if agents.len() == 1 { "1 agent".to_owned() } else { format!("{} agents", agents.len()) };

@@ -107,8 +107,8 @@ Your own types are files in ~/.maos/agents. What a file leaves out comes from it
   maos agent schema                  the JSON Schema, for editors
   maos task submit \"…\" --agent-type domain_researcher
 
-A tool of your own, here one that needs a key, is a file in ~/.maos/tools; its name is then a tool:
-  ~/.maos/tools/patent_db_access.yml
+A tool of your own is a file in ~/.maos/tools that describes a web service; its name is then a tool. So patent_db_access,
+which needs a key, becomes available by ~/.maos/tools/patent_db_access.yml (docs/http-tools.md has it as an example).
 
 Agents may ask, and some tool calls wait for your consent; only the step that asked waits:
   maos task input ID                          what is asked

@@ -120,6 +120,9 @@ mod tests {
     #[test]
     fn names_in_the_workspace() {
         let name = |path: &str| name_of(Path::new(path));
-        assert_eq!([name("data.csv"), name("./a/b.csv"), name("/tmp/x/c.csv"), name("../d.csv"), name(".")], ["data.csv", "a/b.csv", "c.csv", "d.csv", ""]);
+        assert_eq!(
+            [name("data.csv"), name("./a/b.csv"), name("/tmp/x/c.csv"), name("../d.csv"), name(".")],
+            ["data.csv", "a/b.csv", "c.csv", "d.csv", ""]
+        );
     }
 }

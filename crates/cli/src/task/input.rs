@@ -82,7 +82,9 @@ async fn send(app: &App, client: &Client, id: &str, input: &TaskInput, format: F
             match format {
                 Format::Table => {}
                 Format::Id => app.ui.out(&format!("{}\n", task.task_id))?,
-                Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => app.ui.document(format, &task)?,
+                Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => {
+                    app.ui.document(format, &task)?
+                }
             }
             let done = match input.approve {
                 None => "Answered",

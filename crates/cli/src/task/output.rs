@@ -57,7 +57,9 @@ pub(super) async fn save(app: &App, client: &Client, results: &Results, dir: &Pa
     app.ui.out(&written)?;
     match refused.as_slice() {
         [] => Ok(()),
-        names => Err(CliError::new(Exit::Failure, "unsafe-path", "files with unsafe names were not written", fix).because(names.join("; "))),
+        names => {
+            Err(CliError::new(Exit::Failure, "unsafe-path", "files with unsafe names were not written", fix).because(names.join("; ")))
+        }
     }
 }
 

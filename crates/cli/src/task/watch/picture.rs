@@ -279,9 +279,13 @@ mod tests {
         let said = |kind, data| event_line(&event(kind, Some("agent_coder_001"), data), None).unwrap()[9..].to_owned();
         let asks = said(EventType::TaskInputRequested, json!({"step_id": "s1", "kind": "ask", "text": "Which\u{1b}[2J year?"}));
         assert_eq!(asks, "step s1 coder_001 asks: Which\u{fffd}[2J year?  (answer: maos task input TASK)");
-        let wants = said(EventType::TaskInputRequested, json!({"step_id": "s1", "kind": "approval", "tool": "run_shell", "text": "it is private"}));
+        let wants =
+            said(EventType::TaskInputRequested, json!({"step_id": "s1", "kind": "approval", "tool": "run_shell", "text": "it is private"}));
         assert!(wants.starts_with("step s1 coder_001 wants to use run_shell: it is private"), "{wants}");
-        assert_eq!(said(EventType::TaskInputReceived, json!({"step_id": "s1", "approved": false})), "step s1 coder_001 was refused consent");
+        assert_eq!(
+            said(EventType::TaskInputReceived, json!({"step_id": "s1", "approved": false})),
+            "step s1 coder_001 was refused consent"
+        );
         let vote = said(EventType::ConsensusVoted, json!({"round": 1, "vote": "reject", "confidence": 0.9, "reason": "a figure is wrong"}));
         assert_eq!(vote, "ballot 1: coder_001 votes reject: a figure is wrong");
         assert_eq!(said(EventType::ConsensusClosed, json!({"round": 2, "outcome": "approved"})), "ballot 2: approved");
