@@ -3,6 +3,13 @@
 //! The model is an untrusted interpreter: arguments are checked here as if an attacker wrote them. A tool declares its schema, its
 //! limits, whether repeating it is safe, what its result brings into a conversation, and where it sends data. Must not know the store,
 //! models or the server.
+mod beneath;
+pub mod instructions;
+pub mod mcp;
+mod private_file;
+mod problem;
+pub mod skills;
 pub mod tool;
 
+pub use problem::Problem;
 pub use tool::{Approval, Call, Nature, Output, Outward, Tool};
