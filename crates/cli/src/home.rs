@@ -42,6 +42,16 @@ impl Home {
         self.dir.join("agents")
     }
 
+    /// Descriptions of the person's own HTTP tools.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.dir.join("tools")
+    }
+
+    /// MCP servers, in the form other programs use too.
+    pub(crate) fn mcp_file(&self) -> PathBuf {
+        self.dir.join("mcp.json")
+    }
+
     /// Log files.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("logs")

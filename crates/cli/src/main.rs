@@ -1,6 +1,7 @@
 //! The `maos` program: reads the command line, does one command, ends with its exit code.
 //!
 //! Invariant: nothing slow happens before the command is known: no async runtime, no TLS, no file is read for `--help` and `version`.
+mod agent;
 mod app;
 mod args;
 mod client;
@@ -67,7 +68,13 @@ fn parse(env: &Env, argv: &[OsString]) -> Result<Cli, ExitCode> {
         command = command.color(clap::ColorChoice::Always);
     }
     let error = match command.clone().try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => return Ok(cli),
+        Ok(cli) => match cli.settle_output() {
+            Ok(cli) => return Ok(cli),
+            Err(error) => {
+                print::error::print(&Ui::new(env, UiFlags { format: None, color, quiet: false, verbose: false, no_input: true }), &error);
+                return Err(ExitCode::from(error.exit as u8));
+            }
+        },
         Err(error) => error,
     };
     if !error.use_stderr() {
@@ -106,6 +113,7 @@ fn run(app: &App, command: Option<Command>) -> Outcome {
         Some(Command::Status(args)) => commands::status::run(app, &args),
         Some(Command::Health(args)) => commands::health::run(app, &args),
         Some(Command::Task(args)) => task::run(app, args.command),
+        Some(Command::Agent(args)) => agent::run(app, args.command),
         Some(Command::Model(args)) => commands::model::run(app, args.command),
         Some(Command::Db(args)) => commands::db::run(app, args.command),
         Some(Command::Version) => commands::version::run(app),

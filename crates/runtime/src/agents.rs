@@ -196,7 +196,7 @@ pub struct Known {
 impl Known {
     /// Everything that ships with MAOS is available; what needs a person's configuration is documented.
     pub fn shipped() -> Self {
-        let patents = "it needs a key of a patent database: write ~/.maos/tools/patent_db_access.yml (`maos help agents` has an example)";
+        let patents = "it needs a key of a patent database: describe the database in ~/.maos/tools/patent_db_access.yml (docs/http-tools.md has it as an example)";
         Self {
             tools: TOOLS.iter().map(|t| (*t).to_owned()).collect(),
             documented: BTreeMap::from([("patent_db_access".to_owned(), patents.to_owned())]),
@@ -229,7 +229,8 @@ impl Definitions {
     fn built_in_with(known: &Known) -> Self {
         let mut problems = vec![];
         let all = BUILT_IN.iter().map(|text| {
-            let draft = read::native(text, std::path::Path::new("built-in"), &mut problems).expect("built-in files are valid: a test reads them");
+            let draft =
+                read::native(text, std::path::Path::new("built-in"), &mut problems).expect("built-in files are valid: a test reads them");
             complete::built_in(draft, known)
         });
         Self(all.map(|d| (d.name.clone(), d)).collect())

@@ -127,11 +127,10 @@ mod tests {
         for runs in ["text/html", "image/svg+xml", "application/javascript", "text/xml", "application/xhtml+xml", "nonsense", ""] {
             assert_eq!(sent_as(runs), "application/octet-stream", "{runs}");
         }
-        assert_eq!([sent_as("image/png"), sent_as("text/csv"), sent_as("text/markdown")], [
-            "image/png",
-            "text/csv; charset=utf-8",
-            "text/plain; charset=utf-8"
-        ]);
+        assert_eq!(
+            [sent_as("image/png"), sent_as("text/csv"), sent_as("text/markdown")],
+            ["image/png", "text/csv; charset=utf-8", "text/plain; charset=utf-8"]
+        );
         assert_eq!(disposition("a/b \"c\".csv"), "attachment; filename*=UTF-8''b%20%22c%22.csv");
     }
 }

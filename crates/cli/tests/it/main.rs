@@ -1,5 +1,6 @@
 //! Black-box tests of the `maos` program: exit code, stdout and stderr of every command.
 #![allow(clippy::unwrap_used)]
+mod agents;
 mod config;
 mod errors;
 mod files;

@@ -48,7 +48,14 @@ fn why_not(tool: &str, known: &Known) -> Option<String> {
 }
 
 /// Completes a person's definition. `None` when it names what does not exist; the problems say what.
-pub(super) fn custom(draft: Draft, source: Source, file: &Path, known: &Known, base: &Definitions, out: &mut Vec<Problem>) -> Option<Definition> {
+pub(super) fn custom(
+    draft: Draft,
+    source: Source,
+    file: &Path,
+    known: &Known,
+    base: &Definitions,
+    out: &mut Vec<Problem>,
+) -> Option<Definition> {
     let before = out.len();
     let lenient = matches!(source, Source::Imported(_));
     let mut tell = |severity, line, message| out.push(Problem { severity, file: file.to_owned(), line, message });

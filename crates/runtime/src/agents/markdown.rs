@@ -2,7 +2,7 @@
 //! a file only chooses among the tools of MAOS.
 use super::load::{Problem, Severity};
 use super::read::{Draft, Reader, split_commas};
-use super::yaml::{At, Node, mapping};
+use super::yaml::{At, Entry, Node, mapping};
 use super::{FILE_BYTES_MAX, mcp_server};
 use std::path::Path;
 
@@ -101,7 +101,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 }
 
 /// `key: the rest of the line`, continued by lines that begin with a blank.
-fn by_line(front: &str) -> Vec<(At<String>, At<Node>)> {
+fn by_line(front: &str) -> Vec<Entry> {
     let mut out: Vec<(At<String>, At<String>)> = vec![];
     for (line, number) in front.lines().zip(1..) {
         let key = line.split_once(':').filter(|(k, _)| !k.is_empty() && k.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
@@ -112,7 +112,13 @@ fn by_line(front: &str) -> Vec<(At<String>, At<Node>)> {
             }
             (None, Some((_, value))) => {
                 let more = line.trim();
-                let gap = if value.value.is_empty() { "" } else if more.starts_with("- ") { ", " } else { " " };
+                let gap = if value.value.is_empty() {
+                    ""
+                } else if more.starts_with("- ") {
+                    ", "
+                } else {
+                    " "
+                };
                 value.value = format!("{}{gap}{}", value.value.trim_start_matches("- "), more.trim_start_matches("- "));
             }
             (None, None) => {}
@@ -140,7 +146,8 @@ fn entry(reader: &mut Reader<'_>, key: &At<String>, value: At<Node>, draft: &mut
             draft.denied = listed.into_iter().flat_map(|t| denied(reader, &t)).collect();
         }
         other => {
-            let why = IGNORED.iter().find(|(name, _)| *name == other).map_or("not a key of sub-agent files that MAOS knows", |(_, why)| why);
+            let why =
+                IGNORED.iter().find(|(name, _)| *name == other).map_or("not a key of sub-agent files that MAOS knows", |(_, why)| why);
             reader.warn(key.line, format!("`{other}` is ignored: {why}"));
         }
     }
@@ -205,8 +212,8 @@ fn servers(value: At<Node>, draft: &mut Draft) {
 
 fn infer(description: &str) -> &'static str {
     let text = description.to_lowercase();
-    let begins = |word: &&str| text.split(|c: char| !c.is_alphanumeric()).filter(|w| w.starts_with(word)).count();
-    let hits = |words: &[&str]| words.iter().map(|w| begins(&w)).sum::<usize>();
+    let begins = |word: &str| text.split(|c: char| !c.is_alphanumeric()).filter(|w| w.starts_with(word)).count();
+    let hits = |words: &[&str]| words.iter().map(|w| begins(w)).sum::<usize>();
     // `max_by_key` keeps the last of equals; the table begins with the default, so it is read backwards.
     TYPE_WORDS.iter().rev().max_by_key(|(_, words)| hits(words)).map_or("coder", |(kind, _)| kind)
 }

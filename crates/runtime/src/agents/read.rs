@@ -99,7 +99,10 @@ impl Reader<'_> {
     pub(super) fn description(&mut self, node: At<Node>) -> Option<String> {
         let text = self.text("description", node)?;
         if text.value.len() > DESCRIPTION_BYTES_MAX {
-            self.error(text.line, format!("`description` is longer than {DESCRIPTION_BYTES_MAX} bytes; long instructions belong into `prompt`"));
+            self.error(
+                text.line,
+                format!("`description` is longer than {DESCRIPTION_BYTES_MAX} bytes; long instructions belong into `prompt`"),
+            );
             return None;
         }
         Some(text.value.trim().to_owned())

@@ -107,11 +107,23 @@ fn every_key_of_the_yaml_form() {
 #[test]
 fn whatever_is_wrong_is_named_with_its_line_and_what_exists() {
     let cases: &[(&str, &str)] = &[
-        ("name: x\ntype: coder\ncapabilites: [a]\n", "Error 3: unknown key `capabilites`; did you mean 'capabilities'? (there are: name, type,"),
-        ("name: x\ntype: coder\nparameters:\n  max_memmory: 1GB\n", "Error 4: unknown key `parameters.max_memmory`; did you mean 'max_memory'?"),
-        ("name: x\ntype: wizard\n", "Error 2: there is no agent type 'wizard' (there are: researcher, coder, analyst, tester, coordinator)"),
+        (
+            "name: x\ntype: coder\ncapabilites: [a]\n",
+            "Error 3: unknown key `capabilites`; did you mean 'capabilities'? (there are: name, type,",
+        ),
+        (
+            "name: x\ntype: coder\nparameters:\n  max_memmory: 1GB\n",
+            "Error 4: unknown key `parameters.max_memmory`; did you mean 'max_memory'?",
+        ),
+        (
+            "name: x\ntype: wizard\n",
+            "Error 2: there is no agent type 'wizard' (there are: researcher, coder, analyst, tester, coordinator)",
+        ),
         ("name: x\ntype: codr\n", "Error 2: there is no agent type 'codr'; did you mean 'coder'?"),
-        ("name: x\ntype: coder\ntools:\n  - read_file\n  - write_fil\n", "Error 5: there is no tool 'write_fil'; did you mean 'write_file'?"),
+        (
+            "name: x\ntype: coder\ntools:\n  - read_file\n  - write_fil\n",
+            "Error 5: there is no tool 'write_fil'; did you mean 'write_file'?",
+        ),
         ("name: x\ntype: coder\nparameters: {specialized_tools: [telepathy]}\n", "Error 3: there is no tool 'telepathy' (there are: "),
         ("name: x\ntype: coder\ntools: [mcp__nowhere__x]\n", "Error 3: there is no tool 'mcp__nowhere__x'"),
         ("name: x\ntype: coder\nmcp_servers: [githab]\n", "Error 3: there is no MCP server 'githab' in mcp.json; did you mean 'github'?"),
@@ -181,7 +193,11 @@ fn a_persons_file_beats_an_imported_one_and_both_beat_the_built_in_one() {
 
 #[test]
 fn what_cannot_be_used_now_is_told_and_not_offered() {
-    let known = Known { tools: set(&["read_file"]), documented: [("web_search".to_owned(), "set tools.search".to_owned())].into(), ..Known::default() };
+    let known = Known {
+        tools: set(&["read_file"]),
+        documented: [("web_search".to_owned(), "set tools.search".to_owned())].into(),
+        ..Known::default()
+    };
     let (defs, problems) = Definitions::load(Path::new("/nonexistent"), &known);
     let researcher = defs.get("researcher").unwrap();
     assert_eq!(researcher.tools(), set(&["read_file"]));
@@ -201,18 +217,26 @@ fn the_schema_knows_every_key() {
 /// Ten sub-agent files that between them have every field.
 #[test]
 fn sub_agent_files() {
-    let (d, p) = one("1.md", "---\nname: code-reviewer\ndescription: Reviews code for quality.\n---\n\nYou are a reviewer.\n\n---\n\nBe exact.\n");
+    let (d, p) =
+        one("1.md", "---\nname: code-reviewer\ndescription: Reviews code for quality.\n---\n\nYou are a reviewer.\n\n---\n\nBe exact.\n");
     let d = d.unwrap();
-    assert_eq!((d.name.as_str(), d.kind.as_str(), d.prompt.as_str()), ("code-reviewer", "tester", "You are a reviewer.\n\n---\n\nBe exact.\n"));
+    assert_eq!(
+        (d.name.as_str(), d.kind.as_str(), d.prompt.as_str()),
+        ("code-reviewer", "tester", "You are a reviewer.\n\n---\n\nBe exact.\n")
+    );
     assert!(p.is_empty() && d.named_tools == Definitions::built_in().get("tester").unwrap().named_tools && d.model.is_none());
 
-    let (d, p) = one("2.md", "---\nname: reader\ndescription: x\ntools: Read, Grep, WebFetch\nmodel: haiku\nmaxTurns: 7\ncolor: blue\n---\nHi\n");
+    let (d, p) =
+        one("2.md", "---\nname: reader\ndescription: x\ntools: Read, Grep, WebFetch\nmodel: haiku\nmaxTurns: 7\ncolor: blue\n---\nHi\n");
     let d = d.unwrap();
     assert_eq!(d.tools(), set(&["read_file", "list_files", "search_files", "web_fetch"]));
     assert_eq!((d.model.as_deref(), d.max_turns, d.color.as_deref()), (Some("claude/claude-haiku-5-5"), Some(7), Some("blue")));
     assert!(p.is_empty(), "{p:?}");
 
-    let (d, p) = one("3.md", "---\nname: writer\ndescription: x\ntools:\n  - Write\n  - Bash\n  - WebSearch\n  - mcp__github__create_issue\n  - mcp__jira\ndisallowedTools: Bash\n---\n");
+    let (d, p) = one(
+        "3.md",
+        "---\nname: writer\ndescription: x\ntools:\n  - Write\n  - Bash\n  - WebSearch\n  - mcp__github__create_issue\n  - mcp__jira\ndisallowedTools: Bash\n---\n",
+    );
     let d = d.unwrap();
     assert_eq!(d.tools(), set(&["write_file", "edit_file", "web_search", "mcp__github__create_issue"]));
     assert!(d.allows("mcp__jira__x") && !d.allows("run_shell") && d.denied_tools == set(&["run_shell"]) && p.is_empty(), "{p:?}");
@@ -221,26 +245,39 @@ fn sub_agent_files() {
     let all_ignored = "---\nname: bold\ndescription: x\npermissionMode: bypassPermissions\nhooks:\n  PreToolUse:\n    - matcher: Bash\n      hooks: [{type: command, command: 'rm -rf /'}]\nmemory: user\nbackground: true\nisolation: worktree\n---\nGo\n";
     let (d, p) = one("4.md", all_ignored);
     assert_eq!(d.unwrap().named_tools, Definitions::built_in().get("coder").unwrap().named_tools);
-    let keys = ["Warning 4: `permissionMode`", "Warning 5: `hooks`", "Warning 9: `memory`", "Warning 10: `background`", "Warning 11: `isolation`"];
+    let keys =
+        ["Warning 4: `permissionMode`", "Warning 5: `hooks`", "Warning 9: `memory`", "Warning 10: `background`", "Warning 11: `isolation`"];
     assert!(p.len() == 5 && p.iter().zip(keys).all(|(p, k)| p.starts_with(k)), "{p:?}");
 
     let (d, p) = one("5.md", "---\nname: odd\ndescription: x\ntools: Read, Telepathy, Bash(git log:*, git diff:*)\n---\nGo\n");
     assert_eq!(d.unwrap().tools(), set(&["read_file", "list_files", "search_files"]), "what is unknown or restricted is not granted");
     assert!(p.len() == 2 && p[0].starts_with("Warning 4: 'Telepathy' is not granted") && p[1].contains("restriction in brackets"), "{p:?}");
 
-    let (d, p) = one("6.md", "---\nname: typed\ndescription: x\nmaos-type: analyst\nskills: [pdf, charts]\nmcpServers:\n  - github\n  - jira:\n      command: npx\n      args: [-y, evil]\n---\nGo\n");
+    let (d, p) = one(
+        "6.md",
+        "---\nname: typed\ndescription: x\nmaos-type: analyst\nskills: [pdf, charts]\nmcpServers:\n  - github\n  - jira:\n      command: npx\n      args: [-y, evil]\n---\nGo\n",
+    );
     let d = d.unwrap();
     assert_eq!((d.kind.as_str(), d.skills.join(",")), ("analyst", "pdf,charts".to_owned()));
     assert!(d.mcp_servers == set(&["github", "jira"]) && p.is_empty(), "only names are taken: {p:?}");
 
-    let (d, p) = one("7.md", "---\nname: colon\ndescription: Use this when: <example>Context: a user asks</example>\ntools: Read\nmodel: inherit\n---\nGo\n");
+    let (d, p) = one(
+        "7.md",
+        "---\nname: colon\ndescription: Use this when: <example>Context: a user asks</example>\ntools: Read\nmodel: inherit\n---\nGo\n",
+    );
     let d = d.unwrap();
     assert_eq!((d.description.as_str(), d.model), ("Use this when: <example>Context: a user asks</example>", None));
     assert!(p.len() == 1 && p[0].contains("read line by line"), "{p:?}");
 
-    let (d, p) = one("8.md", "---\r\nname: dos\r\ndescription: >-\r\n  Researches markets\r\n  and competitors\r\nmodel: sonnet\r\nvibe: good\r\n---\r\nGo\r\n");
+    let (d, p) = one(
+        "8.md",
+        "---\r\nname: dos\r\ndescription: >-\r\n  Researches markets\r\n  and competitors\r\nmodel: sonnet\r\nvibe: good\r\n---\r\nGo\r\n",
+    );
     let d = d.unwrap();
-    assert_eq!((d.kind.as_str(), d.description.as_str(), d.model.as_deref()), ("researcher", "Researches markets and competitors", Some("claude/claude-sonnet-5-5")));
+    assert_eq!(
+        (d.kind.as_str(), d.description.as_str(), d.model.as_deref()),
+        ("researcher", "Researches markets and competitors", Some("claude/claude-sonnet-5-5"))
+    );
     assert!(p.len() == 1 && p[0].starts_with("Warning 7: `vibe` is ignored"), "{p:?}");
 
     let (d, p) = one("9.md", "---\nname: Bad Name\ndescription: x\nmaxTurns: -1\nmaos-type: wizard\n---\nGo\n");

@@ -76,7 +76,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// `; did you mean 'x'? Known: a, b, c` for a word that is none of those.
-pub(super) fn instead<'a>(word: &str, known: &[&'a str]) -> String {
+pub(super) fn instead(word: &str, known: &[&str]) -> String {
     let meant = closest(word, known.iter().copied()).map_or_else(String::new, |w| format!("; did you mean '{w}'?"));
     format!("{meant} (there are: {})", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
 }
@@ -87,14 +87,10 @@ mod tests {
 
     #[test]
     fn sizes_and_durations() {
-        assert_eq!(["2GB", "512MB", "1GiB", "1.5 kib", "70", "2g"].map(size), [
-            Some(2_000_000_000),
-            Some(512_000_000),
-            Some(1 << 30),
-            Some(1_536),
-            Some(70),
-            Some(2_000_000_000)
-        ]);
+        assert_eq!(
+            ["2GB", "512MB", "1GiB", "1.5 kib", "70", "2g"].map(size),
+            [Some(2_000_000_000), Some(512_000_000), Some(1 << 30), Some(1_536), Some(70), Some(2_000_000_000)]
+        );
         assert_eq!(["", "GB", "1.2.3GB", "-1GB", "1XB", "99999999999999999999"].map(size), [None; 6]);
         assert_eq!(["7200", "2h", "1h30m", "90s", "1w"].map(seconds), [Some(7_200), Some(7_200), Some(5_400), Some(90), Some(604_800)]);
         assert_eq!(["", "h", "5 m", "1.5h", "2x", "99999999999999999999s"].map(seconds), [None; 6]);

@@ -12,6 +12,9 @@ pub(super) struct At<T> {
     pub(super) line: u64,
 }
 
+/// A key and its value.
+pub(super) type Entry = (At<String>, At<Node>);
+
 /// A node; scalars are texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
@@ -22,7 +25,7 @@ pub(super) enum Node {
     /// A list.
     List(Vec<At<Node>>),
     /// A mapping, in order.
-    Map(Vec<(At<String>, At<Node>)>),
+    Map(Vec<Entry>),
 }
 
 impl Node {
@@ -96,7 +99,7 @@ impl<'de> Visitor<'de> for Tree {
 }
 
 /// Reads a mapping. The error has a line and says what is wrong.
-pub(super) fn mapping(text: &str) -> Result<Vec<(At<String>, At<Node>)>, At<String>> {
+pub(super) fn mapping(text: &str) -> Result<Vec<Entry>, At<String>> {
     let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim_end() == "---";
     if text.lines().all(blank) {
         return Err(At { value: "the file is empty; expected `name:` and `type:`".into(), line: 1 });

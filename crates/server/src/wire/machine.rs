@@ -166,7 +166,11 @@ impl Machine for Wire {
             object: "agent_type".into(),
             model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
             tools: shared.clone().chain(d.tools()).collect(),
-            unavailable_tools: d.unavailable.iter().map(|(name, why)| UnavailableTool { name: name.clone(), reason: why.clone() }).collect(),
+            unavailable_tools: d
+                .unavailable
+                .iter()
+                .map(|(name, why)| UnavailableTool { name: name.clone(), reason: why.clone() })
+                .collect(),
             mcp_servers: d.mcp_servers.iter().cloned().collect(),
             built_in: d.source == maos_runtime::agents::Source::BuiltIn,
             source: d.source.as_str().into(),

@@ -64,9 +64,13 @@ async fn spawning_takes_sizes_and_durations_and_names_what_is_wrong() {
 async fn questions_are_listed_and_answered_once() {
     let server = start().await;
     let (c, id) = (server.client(), server.fake.add(0));
-    server.fake.state().questions = vec![question(&id, "s1/t1/tool/a", QuestionKind::Ask), question(&id, "s2/t1/tool/b", QuestionKind::Approval)];
+    server.fake.state().questions =
+        vec![question(&id, "s1/t1/tool/a", QuestionKind::Ask), question(&id, "s2/t1/tool/b", QuestionKind::Approval)];
     let open = c.questions(&id).await.unwrap().data;
-    assert_eq!((open.len(), open[1].tool.as_deref(), open[1].arguments.as_ref().unwrap()), (2, Some("run_shell"), &json!({"command": "make"})));
+    assert_eq!(
+        (open.len(), open[1].tool.as_deref(), open[1].arguments.as_ref().unwrap()),
+        (2, Some("run_shell"), &json!({"command": "make"}))
+    );
     let unnamed = TaskInput { answer: Some("2024".into()), ..TaskInput::default() };
     assert_eq!(c.answer(&id, &unnamed, None).await.unwrap_err().problem().unwrap().code, ProblemCode::QuestionNotFound);
     let first = TaskInput { question: Some("s1/t1/tool/a".into()), ..unnamed.clone() };
@@ -110,10 +114,12 @@ async fn files_are_uploaded_attached_and_fetched() {
     assert_eq!(upload.bytes, 3_000_000);
     assert!(server.fake.state().files[&upload.file_id] == content);
     let files = vec![Attachment { name: "data/sales.csv".into(), file_id: upload.file_id.clone() }];
-    let task = c.submit_task(&TaskSubmit { description: "x".into(), attachments: files.clone(), ..TaskSubmit::default() }, None).await.unwrap();
+    let task =
+        c.submit_task(&TaskSubmit { description: "x".into(), attachments: files.clone(), ..TaskSubmit::default() }, None).await.unwrap();
     assert_eq!(task.attachments, files);
 
-    server.fake.state().made_files = [("out/plot 1.csv".to_owned(), b"a,b\n1,2\n".to_vec()), ("page.html".to_owned(), b"<script>".to_vec())].into();
+    server.fake.state().made_files =
+        [("out/plot 1.csv".to_owned(), b"a,b\n1,2\n".to_vec()), ("page.html".to_owned(), b"<script>".to_vec())].into();
     let listed = c.artifacts(&task.task_id).await.unwrap().data;
     assert_eq!(listed.iter().map(|a| (a.name.as_str(), a.bytes)).collect::<Vec<_>>(), [("out/plot 1.csv", 8), ("page.html", 8)]);
     assert_eq!(c.results(&task.task_id, None).await.unwrap().artifacts, listed);
