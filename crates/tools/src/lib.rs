@@ -3,6 +3,9 @@
 //! The model is an untrusted interpreter: arguments are checked here as if an attacker wrote them. A tool declares its schema, its
 //! limits, whether repeating it is safe, what its result brings into a conversation, and where it sends data. Must not know the store,
 //! models or the server.
+mod arguments;
+pub mod files;
+pub mod run;
 pub mod tool;
 
 pub use tool::{Approval, Call, Nature, Output, Outward, Tool};
