@@ -3,6 +3,8 @@
 //! The model is an untrusted interpreter: arguments are checked here as if an attacker wrote them. A tool declares its schema, its
 //! limits, whether repeating it is safe, what its result brings into a conversation, and where it sends data. Must not know the store,
 //! models or the server.
+pub mod http_tool;
 pub mod tool;
+pub mod web;
 
 pub use tool::{Approval, Call, Nature, Output, Outward, Tool};
