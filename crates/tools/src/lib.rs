@@ -6,6 +6,7 @@
 mod arguments;
 mod beneath;
 pub mod files;
+pub mod http_tool;
 pub mod instructions;
 pub mod mcp;
 mod private_file;
@@ -13,6 +14,7 @@ mod problem;
 pub mod run;
 pub mod skills;
 pub mod tool;
+pub mod web;
 
 pub use problem::Problem;
 pub use tool::{Approval, Call, Nature, Output, Outward, Tool};
