@@ -26,11 +26,11 @@ impl Wire {
             agent_id: id.to_owned(),
             agent_type: kind.to_owned(),
             status: AgentStatus::Idle,
+            max_memory: definition.as_ref().and_then(|d| d.memory_bytes),
+            timeout: definition.as_ref().and_then(|d| d.timeout_s),
             capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
             model: self.runtime.models().into_iter().find(|m| m.agent_type == kind).map(|m| m.model),
             spawned: false,
-            max_memory: None,
-            timeout: None,
             task_id: None,
             step_id: None,
             activity: None,
@@ -130,19 +130,10 @@ impl Wire {
 #[async_trait]
 impl Machine for Wire {
     async fn agents(&self, query: &AgentQuery) -> Reply<Vec<Agent>> {
+        let figures = self.runtime.all_agent_figures().await.map_err(problem)?;
         let mut out = vec![];
         for view in self.runtime.agents() {
-            let mut row = self.agent_row(view.id.as_str(), view.kind.as_str());
-            row.status = convert::agent_status(view.status);
-            row.created_at = Some(convert::time(view.since));
-            row.last_activity_at = Some(convert::time(view.changed));
-            row.steps_completed = view.served - u64::from(view.at.is_some()).min(view.served);
-            if let Some((task, place)) = &view.at {
-                row.task_id = Some(task.to_string());
-                row.step_id = place.step().map(ToString::to_string);
-                let task = self.runtime.view(task.as_str()).await.ok();
-                row.activity = task.and_then(|t| t.at_work(usize::MAX).into_iter().find(|a| a.place == *place)).map(|a| a.activity);
-            }
+            let row = self.agent_of(&view, figures.get(&view.id)).await;
             let fits = (query.status.is_empty() || query.status.contains(&row.status))
                 && (query.types.is_empty() || query.types.contains(&row.agent_type));
             if fits {
@@ -153,10 +144,9 @@ impl Machine for Wire {
     }
 
     async fn agent(&self, id: &str) -> Reply<Agent> {
-        let all = self.agents(&AgentQuery::default()).await?;
-        all.into_iter()
-            .find(|a| a.agent_id == id)
-            .ok_or_else(|| Box::new(Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{id}'."))))
+        let view = self.runtime.agent(id).map_err(problem)?;
+        let figures = self.runtime.agent_metrics(id).await.map_err(problem)?.figures;
+        Ok(self.agent_of(&view, Some(&figures)).await)
     }
 
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
