@@ -93,6 +93,9 @@ impl Tasks for Wire {
             context: task.context,
             constraints: task.constraints,
             depends_on: task.depends_on,
+            attachments: task.attachments.into_iter().map(|a| (a.name, a.file_id)).collect(),
+            require_consensus: task.require_consensus == Some(true),
+            consensus_threshold_milli: task.consensus_threshold.map(convert::milli_in),
             labels: task.labels,
             idempotency: key.map(|k| Idempotency { key: k.key, path: k.path, body_hash: k.body_hash, at: maos_runtime::clock::now().0 }),
         };

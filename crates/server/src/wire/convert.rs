@@ -155,6 +155,12 @@ pub(super) fn milli(thousandths: u32) -> f64 {
     f64::from(thousandths) / 1_000.0
 }
 
+/// A share as thousandths; the smallest there is for one that is not 0.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is clamped when it is cast, and the routes have checked it")]
+pub(super) fn milli_in(share: f64) -> u32 {
+    ((share * 1_000.0).round() as u32).max(1)
+}
+
 /// The ballots over a task's result; `None` when voters are not asked.
 pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
     let rule = task.spec.consensus?;

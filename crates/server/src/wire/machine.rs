@@ -14,6 +14,8 @@ use super::problems::problem;
 use super::{Wire, convert};
 use crate::backend::{Machine, Reply};
 
+/// Tools that run outside the engine and that every agent has.
+const COMMON_TOOLS: [&str; 2] = ["read_output", "open_skill"];
 /// Longest check of the providers, in seconds.
 const PROVIDER_CHECK_SECONDS: u64 = 10;
 
@@ -79,6 +81,12 @@ impl Wire {
                 None,
                 None,
             ));
+        }
+        for part in self.runtime.tool_health() {
+            // `agents` is the pool; the files that describe agents are a part of their own.
+            let name = if part.part == "agents" { "agent-types" } else { part.part };
+            let result = if part.ok { Ok(part.detail) } else { Err(part.detail) };
+            out.push(check(name, result, HealthStatus::Degraded, part.fix, None));
         }
         out.push(check(
             "models",
@@ -151,11 +159,15 @@ impl Machine for Wire {
 
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
         let models = self.runtime.models();
-        let shared = maos_engine::share::TOOLS.iter().map(|t| (*t).to_owned());
+        let names = self.runtime.tool_names();
+        let tools = |d: &maos_runtime::Definition| {
+            let given = |t: &&String| d.allows(t) || COMMON_TOOLS.contains(&t.as_str()) && !d.denied_tools.contains(*t);
+            maos_engine::share::tool_specs().into_iter().map(|t| t.name).chain(names.iter().filter(given).cloned()).collect()
+        };
         let row = |d: maos_runtime::Definition| AgentType {
             object: "agent_type".into(),
             model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
-            tools: shared.clone().chain(d.tools()).collect(),
+            tools: tools(&d),
             unavailable_tools: d
                 .unavailable
                 .iter()
