@@ -72,8 +72,7 @@ impl Runtime {
     /// No such task or question; several wait and none is named; an answer of the wrong kind.
     pub async fn answer(&self, id: &str, question: Option<&str>, answer: Answer) -> Result<Arc<Task>> {
         let task = self.view(id).await?;
-        let open: Vec<(EffectId, bool)> =
-            task.questions().map(|q| (q.effect.clone(), matches!(q.ask, Ask::Approval { .. }))).collect();
+        let open: Vec<(EffectId, bool)> = task.questions().map(|q| (q.effect.clone(), matches!(q.ask, Ask::Approval { .. }))).collect();
         let names = || open.iter().map(|(e, _)| e.to_string()).collect::<Vec<_>>().join(", ");
         let (effect, approval) = match question {
             Some(named) => open.iter().find(|(e, _)| e.to_string() == named).cloned().ok_or_else(|| {

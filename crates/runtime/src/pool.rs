@@ -14,9 +14,9 @@ use maos_store::{Expect, NewDoc};
 /// Most agents of one request.
 pub const SPAWN_MAX: u32 = 1_000;
 /// Most capabilities of an agent, and the longest name of one, in bytes.
-pub const CAPABILITIES_MAX: (usize, usize) = (64, 128);
+pub(crate) const CAPABILITIES_MAX: (usize, usize) = (64, 128);
 /// Least memory of an agent's programs, bytes: less runs no interpreter.
-pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
+pub(crate) const MEMORY_BYTES_MIN: u64 = 16 << 20;
 
 /// A wish for agents.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +103,7 @@ impl Runtime {
         self.node.agent_doc(&agent).ok_or_else(missing)
     }
 
-    fn live(&self, id: &str) -> Result<AgentDoc> {
+    fn not_terminated(&self, id: &str) -> Result<AgentDoc> {
         let doc = self.known(id)?;
         if doc.terminated {
             return Err(RuntimeError::AgentState { agent: doc.id, what: "it was terminated; maos agent spawn makes a new one".into() });
@@ -161,7 +161,7 @@ impl Runtime {
     }
 
     async fn hold(&self, id: &str, paused: bool) -> Result<AgentView> {
-        let mut doc = self.live(id)?;
+        let mut doc = self.not_terminated(id)?;
         if doc.paused != paused {
             doc.paused = paused;
             doc.changed = Some(clock::now());
@@ -184,7 +184,7 @@ impl Runtime {
     /// # Errors
     /// No such agent, or one that was terminated.
     pub async fn restart_agent(&self, id: &str) -> Result<AgentView> {
-        let doc = self.live(id)?;
+        let doc = self.not_terminated(id)?;
         self.tell_task(self.place_of(&doc.id), Command::Unseat { agent: doc.id.clone() }).await?;
         Ok(self.agent_view(&doc))
     }

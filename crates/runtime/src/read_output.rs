@@ -79,7 +79,8 @@ impl Tool for ReadOutput {
             Ok(text) => {
                 let from = floor(&text, args.offset);
                 let to = floor(&text, from.saturating_add(PAGE_BYTES));
-                let rest = if to < text.len() { format!("\n[{} bytes follow: read on at offset {to}]", text.len() - to) } else { String::new() };
+                let rest =
+                    if to < text.len() { format!("\n[{} bytes follow: read on at offset {to}]", text.len() - to) } else { String::new() };
                 let taint = if args.of.starts_with("task_") { Taint::BOTH } else { Taint::NONE };
                 Output { brings: taint, ..Output::ok(format!("{}{rest}", &text[from..to])) }
             }

@@ -66,7 +66,8 @@ impl ToolBox {
     /// A box of these contents.
     pub fn new(contents: Contents) -> Self {
         let common: Vec<String> = contents.common.iter().map(|t| t.spec().name).collect();
-        let tools: BTreeMap<String, Arc<dyn Tool>> = contents.tools.into_iter().chain(contents.common).map(|t| (t.spec().name, t)).collect();
+        let tools: BTreeMap<String, Arc<dyn Tool>> =
+            contents.tools.into_iter().chain(contents.common).map(|t| (t.spec().name, t)).collect();
         let mut this = Self {
             tools,
             common,
@@ -131,7 +132,9 @@ impl ToolBox {
         let approval = stricter(tool.nature().approval, self.approvals.get(name).copied().unwrap_or_default());
         match (approval, outward) {
             (Approval::Always, _) => Some(format!("each call of {name} needs a person's consent")),
-            (Approval::OutsideAllowlist, Some(out)) if !out.allowed => Some(format!("{} is not on the list of allowed destinations", out.to)),
+            (Approval::OutsideAllowlist, Some(out)) if !out.allowed => {
+                Some(format!("{} is not on the list of allowed destinations", out.to))
+            }
             (Approval::OutsideAllowlist | Approval::Never, _) => None,
         }
     }

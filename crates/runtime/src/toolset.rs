@@ -3,10 +3,10 @@
 use crate::agents::{Definitions, Known};
 use crate::read_output::ReadOutput;
 use crate::tools::{Approval, Contents, Tool, ToolBox};
-use maos_egress::{Egress, HostPattern, Policy};
+use maos_egress::{Egress, HostPattern, Policy, Private};
 use maos_sandbox::{Choice, Helper, Quota, Sandbox};
 use maos_store::Store;
-use maos_tools::mcp::{McpConfig, McpFiles, McpPool, PoolOptions};
+use maos_tools::mcp::{Endpoint, McpConfig, McpFiles, McpPool, PoolOptions, ServerConfig, ServerState, ServerStatus};
 use maos_tools::skills::Skills;
 use maos_tools::web::{SearchBackend, WebFetch, WebSearch};
 use maos_tools::{files, http_tool, run};
@@ -106,7 +106,8 @@ pub(crate) struct Toolset {
     extra: Vec<Arc<dyn Tool>>,
     sandbox: Result<Arc<Sandbox>, String>,
     egress: Egress,
-    proxy: Option<maos_egress::proxy::Proxy>,
+    /// The way out of the sandbox, and its socket; closed when this is dropped.
+    proxy: Option<(maos_egress::proxy::Proxy, PathBuf)>,
     mcp: Option<Arc<McpPool>>,
     /// Names, sizes and times of what was read.
     seen: Mutex<Vec<(PathBuf, u64, SystemTime)>>,
@@ -115,7 +116,12 @@ pub(crate) struct Toolset {
 
 impl Toolset {
     /// Opens the sandbox (by trying it), the way out and the MCP servers. What cannot be had is not offered, and health says so.
-    pub(crate) async fn open(options: ToolOptions, store: Arc<dyn Store>, data_dir: &Path, extra: Vec<Arc<dyn Tool>>) -> Result<Self, String> {
+    pub(crate) async fn open(
+        options: ToolOptions,
+        store: Arc<dyn Store>,
+        data_dir: &Path,
+        extra: Vec<Arc<dyn Tool>>,
+    ) -> Result<Self, String> {
         let state = data_dir.join("sandbox");
         let sandbox = match &options.helper {
             None => Err("no helper program is configured".to_owned()),
@@ -128,13 +134,22 @@ impl Toolset {
         let mut policy = options.policy.clone();
         policy.allow_private.extend(options.search.as_ref().and_then(SearchBackend::private_place));
         if let Some((_, config)) = &mcp_config {
-            policy.allow_private.extend(config.servers.iter().filter_map(maos_tools::mcp::ServerConfig::private_place));
+            // The operator wrote these addresses down: they may be reached wherever they are.
+            let url = |s: &ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Private::of_url(url) } else { None };
+            policy.allow_private.extend(config.servers.iter().filter_map(url));
         }
         let egress = Egress::new(policy).map_err(|e| e.to_string())?;
         let wants_network = sandbox.is_ok() && !options.network_allow.is_empty();
+        let socket = state.join("way-out.sock");
         let proxy = if wants_network {
-            let served = maos_egress::proxy::serve(&state.join("way-out.sock"), egress.clone(), options.network_allow.clone());
-            Some(served.map_err(|e| format!("the way out of the sandbox cannot be opened: {e}"))?)
+            // One process holds the data folder, so a socket that stands there is a dead one's.
+            if let Err(error) = std::fs::remove_file(&socket)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(format!("{}: {error}", socket.display()));
+            }
+            let served = maos_egress::proxy::serve(&socket, egress.clone(), options.network_allow.clone());
+            Some((served.map_err(|e| format!("the way out of the sandbox cannot be opened: {e}"))?, socket))
         } else {
             None
         };
@@ -181,12 +196,15 @@ impl Toolset {
         let mut health = vec![self.sandbox_health(), self.web_health()];
         let mut tools: Vec<Arc<dyn Tool>> = files::tools();
         if let Ok(sandbox) = &self.sandbox {
-            tools.extend(run::tools(sandbox, self.proxy.as_ref().map(|p| p.path().to_owned())));
+            tools.extend(run::tools(sandbox, self.proxy.as_ref().map(|(_, socket)| socket.clone())));
         }
         tools.push(Arc::new(WebFetch::new(self.egress.clone())));
         tools.extend(o.search.clone().map(|b| Arc::new(WebSearch::new(b, self.egress.clone())) as Arc<dyn Tool>));
-        let loaded = http_tool::load(o.http_tools_dir.as_deref(), &o.secrets, &self.egress);
-        health.push(problems("tools", "declarative HTTP tools", loaded.tools.len(), &loaded.problems));
+        let nowhere = PathBuf::from("/nonexistent");
+        let loaded = http_tool::load(o.http_tools_dir.as_deref().unwrap_or(&nowhere), &o.secrets, &self.egress);
+        let missing = loaded.not_offered.iter().map(|n| format!("{} is not offered: {}", n.name, n.why));
+        let found: Vec<String> = loaded.errors.iter().map(ToString::to_string).chain(missing).collect();
+        health.push(problems("tools", "declarative HTTP tools", loaded.tools.len(), &found));
         tools.extend(loaded.tools);
         if let Some(pool) = &self.mcp {
             tools.extend(pool.tools());
@@ -272,12 +290,7 @@ impl Toolset {
     /// How everything is.
     pub(crate) fn health(&self) -> Vec<ToolHealth> {
         let mut all = lock(&self.health).clone();
-        all.extend(self.mcp.iter().flat_map(|pool| pool.status()).map(|s| ToolHealth {
-            part: "mcp",
-            ok: s.works(),
-            detail: s.line(),
-            fix: s.fix(),
-        }));
+        all.extend(self.mcp.iter().flat_map(|pool| pool.status()).map(mcp_health));
         all
     }
 
@@ -291,6 +304,24 @@ impl Toolset {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn mcp_health(s: ServerStatus) -> ToolHealth {
+    let (ok, how, fix) = match &s.state {
+        ServerState::Ready => (true, format!("{} tools", s.tools), None),
+        ServerState::Disabled => (true, "disabled".to_owned(), None),
+        ServerState::Connecting => (true, "connecting".to_owned(), None),
+        ServerState::Stopped => (false, "stopped".to_owned(), None),
+        ServerState::Down { error, retry_ms } => {
+            (false, format!("{error}; tried again in {} s", retry_ms.div_ceil(1_000)), Some(format!("maos mcp test {}", s.name)))
+        }
+        ServerState::Changed { changes } => {
+            let what = format!("its tools have changed ({}) and wait for approval", changes.join(", "));
+            (false, what, Some(format!("maos mcp approve {}", s.name)))
+        }
+    };
+    let left_out = if s.left_out.is_empty() { String::new() } else { format!("; left out: {}", s.left_out.join(", ")) };
+    ToolHealth { part: "mcp", ok, detail: format!("{} ({}): {how}{left_out}", s.name, s.transport), fix }
 }
 
 /// Health of what was read from files.

@@ -3,12 +3,12 @@
 //!
 //! A wait costs time, so it is only made where it saves money: prefixes below [`PREFIX_BYTES_MIN`] are sent at once.
 use crate::clock;
+use maos_engine::Time;
 use maos_engine::message::{Block, Request};
 use maos_llm::{Part, PartSink, Provider};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use maos_engine::Time;
 use tokio::sync::watch;
 
 /// Shorter prefixes are not waited for, bytes: some 4,000 tokens.

@@ -148,14 +148,20 @@ impl Which {
             Self::List => schema(
                 &[],
                 &[
-                    ("path", json!({"type": "string", "maxLength": MAX_PATH_BYTES, "description": "A folder; the whole workspace if missing"})),
+                    (
+                        "path",
+                        json!({"type": "string", "maxLength": MAX_PATH_BYTES, "description": "A folder; the whole workspace if missing"}),
+                    ),
                     ("depth", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIST_DEPTH})),
                 ],
             ),
             Self::Search => schema(
                 &[("pattern", json!({"type": "string", "minLength": 1, "maxLength": 1000}))],
                 &[
-                    ("path", json!({"type": "string", "maxLength": MAX_PATH_BYTES, "description": "A folder; the whole workspace if missing"})),
+                    (
+                        "path",
+                        json!({"type": "string", "maxLength": MAX_PATH_BYTES, "description": "A folder; the whole workspace if missing"}),
+                    ),
                     ("suffix", json!({"type": "string", "description": "Only files whose names end so, such as .py"})),
                     ("ignore_case", json!({"type": "boolean"})),
                 ],

@@ -81,7 +81,10 @@ impl RunTool {
             return Err(format!("{name} is empty"));
         }
         if text.len() > max {
-            return Err(format!("{name} has {} bytes, at most {max} are possible; write it to a file with write_file and run that", text.len()));
+            return Err(format!(
+                "{name} has {} bytes, at most {max} are possible; write it to a file with write_file and run that",
+                text.len()
+            ));
         }
         if text.contains('\0') {
             return Err(format!("{name} has a NUL character"));
@@ -126,7 +129,9 @@ impl Tool for RunTool {
         let timeout = json!({"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_S, "description": "Seconds; 120 if missing"});
         let (tool, what, text) = match self.language {
             Language::Shell => ("run_shell", "a shell command", "The command, such as: python3 -m pytest -q"),
-            Language::Python => ("run_python", "a Python program", "The program; a plot is saved to a file, such as plt.savefig(\"chart.png\")"),
+            Language::Python => {
+                ("run_python", "a Python program", "The program; a plot is saved to a file, such as plt.savefig(\"chart.png\")")
+            }
         };
         ToolSpec {
             name: tool.to_owned(),
@@ -191,7 +196,9 @@ fn changes(before: HashMap<PathBuf, Entry>, after: HashMap<PathBuf, Entry>) -> V
             Some(_) => {}
         }
     }
-    lines.extend(before.iter().filter(|(path, _)| !after.contains_key(*path)).map(|(path, old)| (path.clone(), format!("removed: {}", old.shown()))));
+    lines.extend(
+        before.iter().filter(|(path, _)| !after.contains_key(*path)).map(|(path, old)| (path.clone(), format!("removed: {}", old.shown()))),
+    );
     lines.sort();
     lines.into_iter().map(|(_, line)| line).collect()
 }
