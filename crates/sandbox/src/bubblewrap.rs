@@ -88,8 +88,18 @@ pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path) -> std::io::Re
         add(&["--ro-bind", &socket.to_string_lossy(), EGRESS]);
     }
     let held = protect(&order.root, &mut add)?;
-    add(&["--remount-ro", "/", "--chdir", INSIDE, "--", HELPER, "inside"]);
+    add(&["--remount-ro", "/", "--chdir", INSIDE, "--", HELPER]);
+    // The same program in its other mode: whatever words made it the helper make it the helper again.
+    args.extend(own_prefix());
+    args.push("inside".into());
     Ok((args, held))
+}
+
+/// The words between this program's name and its mode: `maos sandbox-exec supervise` has `sandbox-exec`.
+fn own_prefix() -> Vec<String> {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    words.pop();
+    words
 }
 
 /// Binds what steers later programs read-only onto itself, where it exists. The sources are descriptors opened beneath the root: another
