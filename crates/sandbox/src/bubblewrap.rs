@@ -57,7 +57,7 @@ pub(crate) fn own_etc(state_dir: &Path) -> PathBuf {
 }
 
 /// Arguments, and descriptors that must stay open until bubblewrap has bound them.
-pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path) -> std::io::Result<(Vec<String>, Vec<OwnedFd>)> {
+pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path, prefix: &[String]) -> std::io::Result<(Vec<String>, Vec<OwnedFd>)> {
     let mut args: Vec<String> = Vec::new();
     let mut add = |parts: &[&str]| args.extend(parts.iter().map(|p| (*p).to_owned()));
     add(&["bwrap", "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]);
@@ -88,7 +88,11 @@ pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path) -> std::io::Re
         add(&["--ro-bind", &socket.to_string_lossy(), EGRESS]);
     }
     let held = protect(&order.root, &mut add)?;
-    add(&["--remount-ro", "/", "--chdir", INSIDE, "--", HELPER, "inside"]);
+    add(&["--remount-ro", "/", "--chdir", INSIDE, "--", HELPER]);
+    for part in prefix {
+        add(&[part]);
+    }
+    add(&["inside"]);
     Ok((args, held))
 }
 
