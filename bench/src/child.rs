@@ -104,7 +104,7 @@ fn submission(n: usize) -> Submit {
 }
 
 async fn run(job: &Job) -> Result<Done> {
-    let maos = Runtime::open(options(job), "bench", vec![]).await?;
+    let maos = Runtime::open(options(job), "bench", Vec::new()).await?;
     for n in 0..job.warm_up {
         one(&maos, 1_000_000 + n).await?;
     }

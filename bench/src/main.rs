@@ -9,6 +9,7 @@ mod growth;
 mod machine;
 mod place;
 mod rows;
+mod sandbox;
 mod table;
 
 use anyhow::{Result, bail};
@@ -25,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "maos-bench")]
 struct Arguments {
-    /// Rows to measure; all of them if none is named: makespan, throughput, small, agents, kills, submit, restart, commands, growth, claims
+    /// Rows to measure; all of them if none is named: makespan, throughput, small, agents, kills, submit, restart, commands, growth, claims, sandbox
     rows: Vec<String>,
     /// Smaller runs, for a first look
     #[arg(long)]
@@ -45,9 +46,13 @@ const ROWS: &[Row] = &[
     ("commands", binary::commands),
     ("growth", growth::work),
     ("claims", growth::claims),
+    ("sandbox", sandbox::overhead),
 ];
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(sandbox::HELPER) {
+        return maos_sandbox::helper_main(&std::env::args().skip(2).collect::<Vec<_>>());
+    }
     let done = if std::env::args().nth(1).as_deref() == Some("child") { child::main().map(|()| true) } else { run() };
     match done {
         Ok(true) => ExitCode::SUCCESS,

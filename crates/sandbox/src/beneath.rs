@@ -54,6 +54,8 @@ pub(crate) struct Met {
     pub(crate) path: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) stat: FileStat,
+    /// A folder that may not be entered: a program took its owner's rights to it away.
+    pub(crate) shut: bool,
 }
 
 /// A folder, held open.
@@ -212,15 +214,17 @@ fn walk_folder(fd: OwnedFd, prefix: &Path, depth: usize, visit: &mut dyn FnMut(M
         let Ok(stat) = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
         let path = prefix.join(&name);
         let kind = Kind::of(&stat);
-        if !visit(Met { path: path.clone(), kind, stat }) {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let below = (kind == Kind::Directory).then(|| openat(&dir, name.as_os_str(), flags, Mode::empty()));
+        let shut = matches!(below, Some(Err(Errno::EACCES)));
+        if !visit(Met { path: path.clone(), kind, stat, shut }) {
             return Ok(false);
         }
-        if kind == Kind::Directory && depth > 1 {
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let Ok(below) = openat(&dir, name.as_os_str(), flags, Mode::empty()) else { continue };
-            if !walk_folder(below, &path, depth - 1, visit)? {
-                return Ok(false);
-            }
+        if let Some(Ok(below)) = below
+            && depth > 1
+            && !walk_folder(below, &path, depth - 1, visit)?
+        {
+            return Ok(false);
         }
     }
     Ok(true)

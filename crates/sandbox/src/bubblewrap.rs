@@ -57,7 +57,7 @@ pub(crate) fn own_etc(state_dir: &Path) -> PathBuf {
 }
 
 /// Arguments, and descriptors that must stay open until bubblewrap has bound them.
-pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path) -> std::io::Result<(Vec<String>, Vec<OwnedFd>)> {
+pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path, prefix: &[String]) -> std::io::Result<(Vec<String>, Vec<OwnedFd>)> {
     let mut args: Vec<String> = Vec::new();
     let mut add = |parts: &[&str]| args.extend(parts.iter().map(|p| (*p).to_owned()));
     add(&["bwrap", "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]);
@@ -89,17 +89,11 @@ pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path) -> std::io::Re
     }
     let held = protect(&order.root, &mut add)?;
     add(&["--remount-ro", "/", "--chdir", INSIDE, "--", HELPER]);
-    // The same program in its other mode: whatever words made it the helper make it the helper again.
-    args.extend(own_prefix());
-    args.push("inside".into());
+    for part in prefix {
+        add(&[part]);
+    }
+    add(&["inside"]);
     Ok((args, held))
-}
-
-/// The words between this program's name and its mode: `maos sandbox-exec supervise` has `sandbox-exec`.
-fn own_prefix() -> Vec<String> {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    words.pop();
-    words
 }
 
 /// Binds what steers later programs read-only onto itself, where it exists. The sources are descriptors opened beneath the root: another

@@ -102,7 +102,8 @@ impl Stopped {
             Self::CpuTime => format!("it used more than {} s of CPU time", limits.cpu_s),
             Self::Processes => format!("it had {} processes or threads, the most allowed at once", limits.processes),
             Self::Disk => format!(
-                "the workspace held more than {} MiB or {} files, or one file grew beyond {} MiB",
+                "the workspace held more than {} MiB or {} files, or one file grew beyond {} MiB, or what it holds cannot be counted \
+                 (folders nested more than 64 deep or without rights: rm -rf, chmod -R u+rwx)",
                 quota.bytes >> 20,
                 quota.files,
                 limits.file_bytes >> 20

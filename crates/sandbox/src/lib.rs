@@ -12,6 +12,7 @@ mod bubblewrap;
 mod capture;
 mod cgroup;
 mod filter;
+mod forward;
 mod helper;
 mod job;
 mod probe;

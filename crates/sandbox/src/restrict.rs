@@ -3,6 +3,7 @@
 //!
 //! Invariant: the program is started only if every step succeeded. Runs in a process with one thread.
 use crate::filter;
+use crate::forward;
 use crate::job::Limits;
 use crate::tier::Tier;
 use landlock::{
@@ -42,6 +43,8 @@ pub(crate) struct Inside {
     pub(crate) memory_cgroup: bool,
     /// Most processes by `setrlimit`, where no cgroup counts them.
     pub(crate) most_processes: Option<u64>,
+    /// The egress proxy's socket is there; programs reach it through a port on loopback.
+    pub(crate) proxied: bool,
     pub(crate) argv: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: PathBuf,
@@ -54,7 +57,10 @@ pub(crate) struct Inside {
 
 /// Becomes the program. Comes back only if that failed; then [`STATUS_FD`] has the reason.
 pub(crate) fn become_program(inside: &Inside) {
-    if let Err(why) = restrict(inside) {
+    // The port must be there before the program, and the forwarder gets no more rights than the program.
+    let port = if inside.proxied { forward::listen().map(Some) } else { Ok(None) };
+    let ready = port.and_then(|port| restrict(inside).and_then(|()| port.map_or(Ok(()), forward::start)));
+    if let Err(why) = ready {
         say(NOT_SAFE, &why);
         return;
     }
@@ -126,13 +132,13 @@ fn limits(inside: &Inside) -> Result<(), String> {
     Ok(())
 }
 
-/// Every descriptor but the standard ones and the status closes, at the latest when the program starts.
+/// Every descriptor but the standard ones closes when the program starts.
 fn close_others() -> Result<(), String> {
-    // SAFETY: fcntl on a number; close_range takes numbers only, and nothing in this process uses a descriptor above the order's.
+    // SAFETY: fcntl and close_range take numbers only and close nothing here.
     #[expect(unsafe_code, reason = "no safe wrapper exists for close_range")]
     let done = unsafe {
         libc::fcntl(STATUS_FD, libc::F_SETFD, libc::FD_CLOEXEC);
-        libc::syscall(libc::SYS_close_range, ORDER_FD, libc::c_uint::MAX, 0)
+        libc::syscall(libc::SYS_close_range, ORDER_FD, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
     };
     Errno::result(done).map(drop).map_err(|e| format!("close_range: {e}"))
 }

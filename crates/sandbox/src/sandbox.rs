@@ -113,7 +113,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Finds the tier, by really running a program in it. Ends what a former server left first. Blocks while it starts some processes.
+    /// Finds the tier, by really running a program in it, and the Python of this machine. [`Sandbox::reap`] comes before it.
     ///
     /// # Errors
     /// The asked tier, or with [`Choice::Auto`] any tier, cannot be built here.
@@ -124,18 +124,24 @@ impl Sandbox {
         }
         prepare_state(state_dir).map_err(|source| Unavailable::State { path: state_dir.to_owned(), source })?;
         let state_dir = state_dir.canonicalize().map_err(|source| Unavailable::State { path: state_dir.to_owned(), source })?;
-        let python = find_python().await;
         let mut sandbox = Self {
             tier: Tier::Off,
             why: "asked for; programs of agents run without containment".to_owned(),
             abi: landlock_abi(),
             cgroups: Hierarchy::find(),
             bubblewrap: find_program("bwrap"),
-            python,
+            python: None,
             helper,
             state_dir,
             next: AtomicU64::new(0),
         };
+        // Asking Python takes as long as all the rest, so both are done at once.
+        let (python, chosen) = tokio::join!(find_python(), sandbox.try_tiers(choice));
+        sandbox.python = python;
+        chosen.map(|()| sandbox)
+    }
+
+    async fn try_tiers(&mut self, choice: Choice) -> Result<(), Unavailable> {
         let mut refused = Vec::new();
         let wanted: &[Tier] = match choice {
             Choice::Auto => &[Tier::Namespaces, Tier::Lsm],
@@ -144,23 +150,23 @@ impl Sandbox {
             Choice::Off => &[],
         };
         for tier in wanted {
-            sandbox.tier = *tier;
-            match sandbox.trial().await {
+            self.tier = *tier;
+            match self.trial().await {
                 Ok(()) => {
-                    sandbox.why = match (choice, refused.first()) {
+                    self.why = match (choice, refused.first()) {
                         (Choice::Auto, None) => "the best tier, and a trial run in it worked".to_owned(),
                         (Choice::Auto, Some(why)) => format!("tier \"namespaces\" cannot be built: {why}"),
                         _ => "asked for, and a trial run in it worked".to_owned(),
                     };
-                    return Ok(sandbox);
+                    return Ok(());
                 }
                 Err(why) => refused.push(why),
             }
         }
         match (wanted, refused.as_slice()) {
-            ([], _) => Ok(sandbox),
+            ([], _) => Ok(()),
             ([_, _], [namespaces, lsm]) => Err(Unavailable::None { namespaces: namespaces.clone(), lsm: lsm.clone() }),
-            _ => Err(Unavailable::Tier { tier: sandbox.tier.name(), why: refused.pop().unwrap_or_default() }),
+            _ => Err(Unavailable::Tier { tier: self.tier.name(), why: refused.pop().unwrap_or_default() }),
         }
     }
 
@@ -204,7 +210,12 @@ impl Sandbox {
         self.tier
     }
 
-    /// The Python that programs can use.
+    /// Programs can reach the egress proxy if a job names its socket: only in tier 2, which gives them a network of their own.
+    pub fn can_reach_proxy(&self) -> bool {
+        self.tier == Tier::Namespaces
+    }
+
+    /// Programs find a `python3`.
     pub fn has_python(&self) -> bool {
         self.python.is_some()
     }
@@ -293,7 +304,7 @@ impl Sandbox {
             env: job.env,
             read_only,
             path_first,
-            egress: job.egress.filter(|_| self.tier == Tier::Namespaces),
+            egress: job.egress.filter(|_| self.can_reach_proxy()),
         })
     }
 

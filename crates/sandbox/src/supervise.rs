@@ -6,6 +6,7 @@
 use crate::bubblewrap;
 use crate::capture::Capture;
 use crate::cgroup::{Controller, Group};
+use crate::forward;
 use crate::helper::FAILED;
 use crate::job::{Ended, Order, Report, Stopped, StreamEnd};
 use crate::processes;
@@ -187,7 +188,10 @@ struct Wrapped {
 
 fn wrap(order: &Order, program: &std::path::Path, tmp: &std::path::Path, inside: &Inside) -> Result<Wrapped, String> {
     let helper = std::fs::read_link("/proc/self/exe").map_err(|e| format!("/proc/self/exe: {e}"))?;
-    let (args, held) = bubblewrap::arguments(order, tmp, &helper).map_err(|e| format!("workspace: {e}"))?;
+    // This process was started as the helper; what came before its own argument makes the program the helper inside too.
+    let mut prefix: Vec<String> = std::env::args().skip(1).collect();
+    prefix.pop();
+    let (args, held) = bubblewrap::arguments(order, tmp, &helper, &prefix).map_err(|e| format!("workspace: {e}"))?;
     let text = |value: &str| std::ffi::CString::new(value).map_err(|_| "a path has a NUL".to_owned());
     let memory = memfd_create(c"order", MFdFlags::MFD_CLOEXEC).map_err(|e| format!("memfd: {e}"))?;
     // The number may be one that the child uses for something else.
@@ -235,11 +239,15 @@ fn inside(order: &Order, tmp: &std::path::Path) -> Inside {
     ] {
         env.insert(name.to_owned(), value);
     }
+    if order.egress.is_some() {
+        env.extend(forward::environment());
+    }
     Inside {
         tier: order.tier,
         abi: order.abi,
         memory_cgroup: order.cgroups.has(Controller::Memory),
         most_processes: most_processes(order),
+        proxied: order.egress.is_some(),
         argv: order.argv.clone(),
         env,
         cwd: if order.tier == Tier::Namespaces { PathBuf::from(crate::workspace::INSIDE) } else { order.root.clone() },

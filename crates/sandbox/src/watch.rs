@@ -21,7 +21,8 @@ const SIGNAL_BASE: i32 = 128;
 /// What is watched, and what was seen.
 pub(crate) struct Watch {
     limits: Limits,
-    /// The quota, or what there was already if that is more: a run that tidies up must be possible.
+    /// The quota, or what there was already if that is more: a run that tidies up must be possible. What could not be counted raises
+    /// nothing.
     disk: Quota,
     folders: Vec<Beneath>,
     group: Group,
@@ -39,7 +40,10 @@ impl Watch {
         // A folder that cannot be opened now cannot be written by the run either.
         let folders: Vec<Beneath> = [order.root.as_path(), tmp].into_iter().filter_map(|p| Beneath::open(p).ok()).collect();
         let before = used(&folders);
-        let disk = Quota { bytes: order.quota.bytes.max(before.bytes), files: order.quota.files.max(before.files) };
+        let disk = match before.files {
+            u64::MAX => order.quota,
+            files => Quota { bytes: order.quota.bytes.max(before.bytes), files: order.quota.files.max(files) },
+        };
         Self {
             limits: order.limits,
             disk,

@@ -355,35 +355,29 @@ impl Workspace {
         let mut done = Exported::default();
         let mut failed = None;
         self.files.walk(Path::new(""), MAX_DEPTH, &mut |met| {
-            let wanted = match why_left_out(&met.path, met.kind) {
-                Some(reason) => {
-                    done.left_out.push((shown(&met.path), reason));
-                    return true;
-                }
-                None => met.kind,
-            };
-            let copied = match wanted {
-                Kind::Directory => outside.make_dirs(&met.path).map(|()| 0).map_err(io::Error::from),
-                _ => self.copy_out(&met.path, &outside),
+            let copied = match why_left_out(&met.path, met.kind) {
+                Some(reason) => Ok(Err(reason)),
+                None if met.shut => Ok(Err("a folder that may not be entered")),
+                None if met.kind == Kind::Directory => outside.make_dirs(&met.path).map(|()| Ok(None)).map_err(io::Error::from),
+                None => self.copy_out(&met.path, &outside),
             };
             match copied {
-                Ok(bytes) if wanted == Kind::File => {
+                Ok(Ok(Some(bytes))) => {
                     done.files += 1;
                     done.bytes += bytes;
-                    true
                 }
-                Ok(_) => true,
-                Err(error) => {
-                    failed = Some(io::Error::new(error.kind(), format!("{}: {error}", shown(&met.path))));
-                    false
-                }
+                Ok(Ok(None)) => {}
+                Ok(Err(reason)) => done.left_out.push((shown(&met.path), reason)),
+                Err(error) => failed = Some(io::Error::new(error.kind(), format!("{}: {error}", shown(&met.path)))),
             }
+            failed.is_none()
         })?;
         failed.map_or(Ok(done), Err)
     }
 
-    fn copy_out(&self, path: &Path, outside: &Beneath) -> io::Result<u64> {
-        let (mut file, stat) = self.files.open_file(path)?;
+    /// The bytes copied, or why the file was left out.
+    fn copy_out(&self, path: &Path, outside: &Beneath) -> io::Result<Result<Option<u64>, &'static str>> {
+        let Ok((mut file, stat)) = self.files.open_file(path) else { return Ok(Err("it cannot be read")) };
         if let Some(folder) = path.parent() {
             outside.make_dirs(folder)?;
         }
@@ -393,7 +387,7 @@ impl Workspace {
             bytes = io::copy(&mut file, to)?;
             Ok(())
         })?;
-        Ok(bytes)
+        Ok(Ok(Some(bytes)))
     }
 
     /// Writes `path` by `fill`, which will write about `size` bytes. Whether a file was there before.
@@ -448,15 +442,15 @@ impl Workspace {
     }
 }
 
-/// What a folder holds, counted without following anything. Folders nested deeper than a walk goes could hide anything, so they count
-/// as more than any quota allows.
+/// What a folder holds, counted without following anything. Folders nested deeper than a walk goes, or that may not be entered, could
+/// hide anything, so they count as more than any quota allows.
 pub(crate) fn usage_of(folder: &Beneath) -> nix::Result<Usage> {
     let mut usage = Usage::default();
     folder.walk(Path::new(""), MAX_DEPTH, &mut |met| {
-        let too_deep = met.kind == Kind::Directory && met.path.components().count() >= MAX_DEPTH;
-        usage.files = if too_deep { u64::MAX } else { usage.files.saturating_add(1) };
+        let hidden = met.shut || met.kind == Kind::Directory && met.path.components().count() >= MAX_DEPTH;
+        usage.files = if hidden { u64::MAX } else { usage.files.saturating_add(1) };
         usage.bytes = usage.bytes.saturating_add(u64::try_from(met.stat.st_blocks).unwrap_or(0) * STAT_BLOCK);
-        !too_deep
+        !hidden
     })?;
     Ok(usage)
 }

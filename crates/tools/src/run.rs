@@ -13,7 +13,7 @@ use maos_sandbox::{Captured, Entry, Finished, Job, Kind, Limits, Sandbox, Sandbo
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ const MAX_COMPARED: usize = 10_000;
 
 /// Both tools. `egress`: the socket of the egress proxy, if programs may use the network by its rules.
 pub fn tools(sandbox: &Arc<Sandbox>, egress: Option<PathBuf>) -> Vec<Arc<dyn Tool>> {
+    let egress = egress.filter(|_| sandbox.can_reach_proxy());
     let tool = |language| Arc::new(RunTool { language, sandbox: Arc::clone(sandbox), egress: egress.clone() }) as Arc<dyn Tool>;
     let mut tools = vec![tool(Language::Shell)];
     // Without a Python on this machine the tool is not offered.
@@ -118,7 +119,7 @@ impl RunTool {
 
 /// Models write for Bash; where there is none, the system's shell.
 fn shell() -> &'static str {
-    if std::path::Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
+    if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
 }
 
 #[async_trait]

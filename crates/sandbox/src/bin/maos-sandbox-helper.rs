@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             Ok(text) => say(&mut std::io::stdout(), &text, ExitCode::SUCCESS),
             Err(error) => say(&mut std::io::stderr(), &error.to_string(), ExitCode::FAILURE),
         },
+        [prefix, helper @ ..] if prefix == "sandbox-exec" => helper_main(helper),
         _ => helper_main(&args),
     }
 }
@@ -32,7 +33,7 @@ async fn by_hand(state: &str, task: &str, tier: &str, program: &[String]) -> Res
         "off" => Choice::Off,
         other => return Err(format!("unknown tier {other}: namespaces, lsm or off").into()),
     };
-    let helper = Helper { program: PathBuf::from("/proc/self/exe"), prefix: Vec::new() };
+    let helper = Helper { program: PathBuf::from("/proc/self/exe"), prefix: vec!["sandbox-exec".to_owned()] };
     let sandbox = Sandbox::choose(choice, helper, Path::new(state)).await?;
     let workspace = Arc::new(Workspace::open(Path::new(task), Quota::default())?);
     let done = sandbox.run(Job::new(program, workspace)).await?;

@@ -156,6 +156,14 @@ async fn the_disk_quota_ends_a_run_and_tidying_up_stays_possible() {
         assert_eq!(done.stopped, Some(Stopped::Disk), "private folder, {choice:?} {done:?}");
         let done = place.sh("p=.; for i in $(seq 100); do mkdir $p/d || exit 1; cd -P $p/d; done").await;
         assert_eq!(done.stopped, Some(Stopped::Disk), "depth, {choice:?} {done:?}");
+        let hide = "rm -rf d; mkdir shut; cd shut; exec 3>>big; chmod 0 .; while :; do head -c 1000000 /dev/urandom >&3; done";
+        let done = place.sh(hide).await;
+        assert!(matches!(done.stopped, Some(Stopped::Disk)), "shut, {choice:?} {done:?}");
+        let done = place.sh("while :; do head -c 1000000 /dev/urandom >> zbig; done").await;
+        assert_eq!(done.stopped, Some(Stopped::Disk), "beside a shut folder, {choice:?} {done:?}");
+        // So that the folder of this test can be removed.
+        let opened = std::process::Command::new("chmod").args(["-R", "u+rwx"]).arg(place.workspace.root()).status().unwrap();
+        assert!(opened.success());
         assert_nothing_left(&place);
     }
 }

@@ -107,7 +107,13 @@ async fn no_descriptor_is_inherited() {
         // A server that leaks.
         let leaking = Helper {
             program: "/bin/bash".into(),
-            prefix: vec!["-c".to_owned(), leak.clone(), "bash".to_owned(), helper().program.to_string_lossy().into_owned()],
+            prefix: vec![
+                "-c".to_owned(),
+                leak.clone(),
+                "bash".to_owned(),
+                helper().program.to_string_lossy().into_owned(),
+                "sandbox-exec".to_owned(),
+            ],
         };
         let sandbox = Sandbox::choose(choice, leaking, &dir.path().join("state")).await.unwrap();
         let workspace = Arc::new(Workspace::open(&dir.path().join("task"), Quota::default()).unwrap());

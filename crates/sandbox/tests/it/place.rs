@@ -13,7 +13,7 @@ pub(crate) struct Place {
 /// The helper of this crate; a copy of it where another user runs the tests and cannot reach the original.
 pub(crate) fn helper() -> Helper {
     let program = std::env::var_os("MAOS_TEST_HELPER").map_or_else(|| env!("CARGO_BIN_EXE_maos-sandbox-helper").into(), PathBuf::from);
-    Helper { program, prefix: Vec::new() }
+    Helper { program, prefix: vec!["sandbox-exec".to_owned()] }
 }
 
 /// The tiers that every contained run is tested in.

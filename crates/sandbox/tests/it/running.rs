@@ -3,6 +3,7 @@ use crate::place::{CONTAINED, Place, helper};
 use crate::world::is_root;
 use maos_sandbox::{Choice, Job, Quota, Sandbox, SandboxError, Tier, Unavailable, Workspace};
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_program_runs_and_its_output_and_exit_code_come_back() {
@@ -103,4 +104,39 @@ async fn the_tier_is_chosen_by_trying_and_fails_closed() {
         assert!(done.tier == Tier::Off && done.stdout.text().contains("Seccomp:\t0"), "{done:?}");
         assert!(off.describe().gaps.iter().any(|gap| gap.starts_with("everything")));
     }
+}
+
+/// The only way out of tier 2 is the socket of the proxy.
+#[tokio::test]
+async fn the_egress_proxy_is_reached_through_its_socket_and_nothing_else_is() {
+    let place = Place::new(Choice::Namespaces).await;
+    let socket = place.dir.path().join("proxy.sock");
+    let proxy = tokio::net::UnixListener::bind(&socket).unwrap();
+    let answer = async {
+        let mut requests = Vec::new();
+        for _ in 0..3 {
+            let (mut connection, _) = proxy.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let n = connection.read(&mut request).await.unwrap();
+            requests.push(String::from_utf8_lossy(&request[..n]).into_owned());
+            let body = "x".repeat(1_000_000);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            connection.write_all(head.as_bytes()).await.unwrap();
+            connection.write_all(body.as_bytes()).await.unwrap();
+        }
+        requests
+    };
+    let code = "import urllib.request,socket,os,subprocess\n\
+                for i in range(3): print(len(urllib.request.urlopen('http://example.test/%d' % i).read()))\n\
+                try: socket.create_connection(('1.1.1.1',80),5)\n\
+                except OSError as e: print(e.errno)\n\
+                try: os.wait()\n\
+                except ChildProcessError: print('no child')";
+    let mut job = Job::new(["python3", "-"], Arc::clone(&place.workspace));
+    job.stdin = code.as_bytes().to_vec();
+    job.egress = Some(socket);
+    let (done, requests) = tokio::join!(place.sandbox.run(job), answer);
+    let done = done.unwrap();
+    assert_eq!(done.stdout.text(), "1000000\n1000000\n1000000\n101\nno child\n", "{}", done.stderr.text());
+    assert!(requests[2].starts_with("GET http://example.test/2 HTTP/1.1\r\n"), "{requests:?}");
 }

@@ -5,10 +5,12 @@ mod http_tool;
 mod mcp;
 mod mcp_config;
 mod mcp_faults;
+mod programs;
 mod search;
 mod skills;
 mod ssrf;
 mod web;
 mod web_server;
+mod world;
 #[path = "../../../egress/tests/world/mod.rs"]
 mod world;
