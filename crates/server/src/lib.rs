@@ -2,6 +2,7 @@
 //!
 //! Handlers parse, make one call and convert; they hold no rules. What a request may do is decided behind [`backend::Backend`]. This
 //! crate must not know SQL, providers of models, or how anything is printed.
+mod agents;
 mod app;
 pub mod auth;
 pub mod backend;
@@ -10,6 +11,7 @@ mod configuration;
 mod cursor;
 mod doc;
 mod etag;
+mod files;
 mod guard;
 mod hub;
 mod idempotency;
@@ -18,6 +20,7 @@ pub mod logs;
 mod machine;
 mod metrics;
 mod pages;
+mod people;
 mod reply;
 mod serve;
 mod stream;

@@ -1,0 +1,35 @@
+//! Connects to one server once, to show what it offers: for `maos mcp test`.
+use crate::mcp::child::Keeper;
+use crate::mcp::config::ServerConfig;
+use crate::mcp::connection::{Connection, Means};
+use crate::mcp::pins::{Definitions, definitions};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a server showed.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Time until it had greeted.
+    pub connected_in: Duration,
+    /// Time it took to list its tools.
+    pub listed_in: Duration,
+    /// Its tools.
+    pub offered: Definitions,
+    /// Tools that would be left out, and why.
+    pub left_out: Vec<String>,
+}
+
+/// Connects, lists, and ends the server again. Nothing is recorded.
+///
+/// # Errors
+/// A sentence that says what went wrong.
+pub async fn probe(server: &ServerConfig, http: reqwest::Client, environment: Vec<(String, String)>) -> Result<Probe, String> {
+    let means = Means { http, inherited: environment, keeper: Arc::new(Keeper::start(None)) };
+    let connection = Connection::open(server, &means).await?;
+    let begun = Instant::now();
+    let listed = connection.list().await;
+    let (connected_in, listed_in) = (connection.took, begun.elapsed());
+    connection.close().await;
+    let (offered, left_out) = definitions(&listed?);
+    Ok(Probe { connected_in, listed_in, offered, left_out })
+}
