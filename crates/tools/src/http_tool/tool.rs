@@ -51,11 +51,13 @@ impl HttpTool {
                 let value = match text {
                     HeaderText::Plain(value) => value.clone(),
                     HeaderText::Secret { name, before } => {
-                        let secret = secrets.get(name).ok_or_else(|| format!("it needs the secret {name}; set `tools.secrets.{name}`"))?;
+                        let secret = secrets
+                            .get(name)
+                            .ok_or_else(|| format!("it needs the secret {name}; add it to `tools.secrets` in the configuration"))?;
                         used.push(secret);
                         let text = format!("{before}{}", secret.expose_secret());
                         let mut value = HeaderValue::from_str(&text).map_err(|_| {
-                            format!("the secret {name} has characters that a header cannot carry; check `tools.secrets.{name}`")
+                            format!("the secret {name} has characters that a header cannot carry; check it in `tools.secrets`")
                         })?;
                         value.set_sensitive(true);
                         value

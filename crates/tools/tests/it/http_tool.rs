@@ -159,7 +159,7 @@ async fn a_tool_without_its_secret_is_not_offered() {
     assert!(loaded.errors.is_empty() && loaded.tools.len() == 2);
     assert_eq!(
         (loaded.not_offered[0].name.as_str(), loaded.not_offered[0].why.as_str()),
-        ("ticket", "it needs the secret TICKETS; set `tools.secrets.TICKETS`")
+        ("ticket", "it needs the secret TICKETS; add it to `tools.secrets` in the configuration")
     );
     let loaded = load_files(&[("ticket.yml", &ticket(&server))], &[("TICKETS", "CANARY\n")], &server.egress());
     assert!(loaded.not_offered[0].why.contains("characters") && !loaded.not_offered[0].why.contains("CANARY"));
