@@ -88,7 +88,7 @@ impl Beneath {
 
     /// Opens a path beneath the folder. `O_NONBLOCK` keeps a pipe from blocking; the caller looks at what it got.
     pub(crate) fn open_at(&self, path: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
-        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let flags = flags | OFlag::O_CLOEXEC;
         // A descriptor that is only a place never waits, and the kernel refuses the flags with it.
         let flags = if flags.contains(OFlag::O_PATH) { flags } else { flags | OFlag::O_NOCTTY | OFlag::O_NONBLOCK };
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -98,7 +98,7 @@ impl Beneath {
             match openat2(&self.root, path, how) {
                 // A rename raced with the walk of the kernel: it asks to try again.
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(Errno::ENOSYS) => return self.walk_open(path, flags, mode),
+                Err(Errno::ENOSYS) => return self.walk_open(path, flags | OFlag::O_NOFOLLOW, mode),
                 other => return other,
             }
         }

@@ -107,9 +107,8 @@ pub(crate) fn programs(facts: Facts) -> Result<Vec<BpfProgram>, String> {
         let nothing: Rules = NO_EFFECT.iter().chain(NO_EFFECT_HERE).map(|n| (*n, Vec::new())).collect();
         programs.push(compile(nothing, 0)?);
         programs.push(compile(ATTRIBUTES.iter().map(|n| (*n, Vec::new())).collect(), libc::ENOTSUP)?);
-    } else {
-        set_id_bits(&mut denied)?;
     }
+    set_id_bits(&mut denied)?;
     programs.push(compile(absent, libc::ENOSYS)?);
     programs.push(compile(denied, libc::EPERM)?);
     Ok(programs)

@@ -65,6 +65,13 @@ pub(crate) fn with_env(entry: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Threads of a user's processes.
+pub(crate) fn threads_of(user: u32) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let is_own = |pid: i32| std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == user);
+    pids().filter(|pid| is_own(*pid)).filter_map(look).map(|seen| seen.threads).sum()
+}
+
 fn all() -> impl Iterator<Item = Seen> {
     pids().filter_map(look)
 }

@@ -40,7 +40,8 @@ pub(crate) struct Inside {
     pub(crate) tier: Tier,
     pub(crate) abi: i32,
     pub(crate) memory_cgroup: bool,
-    pub(crate) pids_cgroup: bool,
+    /// Most processes by `setrlimit`, where no cgroup counts them.
+    pub(crate) most_processes: Option<u64>,
     pub(crate) argv: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: PathBuf,
@@ -74,6 +75,10 @@ fn say(sign: u8, text: &str) {
 
 fn restrict(inside: &Inside) -> Result<(), String> {
     std::env::set_current_dir(&inside.cwd).map_err(|e| format!("cannot enter {}: {e}", inside.cwd.display()))?;
+    // SAFETY: restores the default; no handler of ours is replaced.
+    #[expect(unsafe_code, reason = "programs expect the default, the start of a Rust program ignores it")]
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }
+        .map_err(|e| format!("signals: {e}"))?;
     limits(inside)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     close_others()?;
@@ -106,9 +111,8 @@ fn limits(inside: &Inside) -> Result<(), String> {
     if !inside.memory_cgroup {
         set.push((Resource::RLIMIT_DATA, limits.memory_bytes, limits.memory_bytes));
     }
-    // In a user namespace of its own only the processes of the run count; elsewhere all of the user's would.
-    if !inside.pids_cgroup && inside.tier == Tier::Namespaces {
-        set.push((Resource::RLIMIT_NPROC, limits.processes, limits.processes));
+    if let Some(most) = inside.most_processes {
+        set.push((Resource::RLIMIT_NPROC, most, most));
     }
     for (resource, soft, hard) in set {
         let (_, now) = nix::sys::resource::getrlimit(resource).map_err(|e| format!("getrlimit: {e}"))?;

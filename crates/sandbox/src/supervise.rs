@@ -239,7 +239,7 @@ fn inside(order: &Order, tmp: &std::path::Path) -> Inside {
         tier: order.tier,
         abi: order.abi,
         memory_cgroup: order.cgroups.has(Controller::Memory),
-        pids_cgroup: order.cgroups.has(Controller::Pids),
+        most_processes: most_processes(order),
         argv: order.argv.clone(),
         env,
         cwd: if order.tier == Tier::Namespaces { PathBuf::from(crate::workspace::INSIDE) } else { order.root.clone() },
@@ -247,6 +247,16 @@ fn inside(order: &Order, tmp: &std::path::Path) -> Inside {
         readable,
         writable,
     }
+}
+
+/// The kernel counts all processes of a user, so those that are there already are added; in a user namespace of its own a run begins at 0.
+fn most_processes(order: &Order) -> Option<u64> {
+    let others = match order.tier {
+        _ if order.cgroups.has(Controller::Pids) => return None,
+        Tier::Namespaces => 0,
+        Tier::Lsm | Tier::Off => processes::threads_of(nix::unistd::getuid().as_raw()),
+    };
+    Some(order.limits.processes + others)
 }
 
 /// In the child: never comes back unless it failed, and then says why on the status pipe.
@@ -261,9 +271,6 @@ fn child(ends: &[(i32, i32)], group: &Group, wrapped: Option<&Wrapped>, inside: 
     let ready = || -> Result<(), String> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| format!("death signal: {e}"))?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(|e| format!("signals: {e}"))?;
-        // SAFETY: restores the default; no handler of ours is replaced.
-        #[expect(unsafe_code, reason = "programs expect the default, Rust's start ignores it")]
-        unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }.map_err(|e| format!("signals: {e}"))?;
         nix::unistd::setsid().map_err(|e| format!("setsid: {e}"))?;
         std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ).map_err(|e| format!("oom_score_adj: {e}"))?;
         group.join().map_err(|e| format!("cgroup: {e}"))

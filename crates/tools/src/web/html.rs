@@ -13,35 +13,6 @@ const NEVER: [&str; 13] =
 const AROUND: [&str; 4] = ["nav", "footer", "aside", "form"];
 /// Elements that hold the main part.
 const MAIN: [&str; 2] = ["main", "article"];
-/// Elements that begin a new paragraph.
-const BLOCKS: [&str; 26] = [
-    "address",
-    "article",
-    "blockquote",
-    "body",
-    "caption",
-    "dd",
-    "details",
-    "div",
-    "dl",
-    "dt",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "header",
-    "hr",
-    "main",
-    "ol",
-    "p",
-    "pre",
-    "section",
-    "summary",
-    "table",
-    "tbody",
-    "thead",
-    "ul",
-    "aside",
-];
 /// Shorter than this, a part is not believed to be the whole text of a page, bytes.
 const MIN_PART_BYTES: usize = 200;
 /// Longest title that is kept, characters.
@@ -193,6 +164,9 @@ impl Writer {
         if self.never.is_some() {
             return;
         }
+        if AROUND.contains(&name.as_str()) {
+            self.each(|t| t.line_end(2));
+        }
         enter(&mut self.around, &name, &AROUND);
         enter(&mut self.in_main, &name, &MAIN);
         match name.as_str() {
@@ -220,7 +194,7 @@ impl Writer {
                     self.each(|t| t.push(&format!("[image: {alt}]"), false));
                 }
             }
-            _ if BLOCKS.contains(&name.as_str()) => self.each(|t| t.line_end(2)),
+            _ if is_block(&name) => self.each(|t| t.line_end(2)),
             _ => {}
         }
         match name.as_str() {
@@ -268,11 +242,14 @@ impl Writer {
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.each(|t| t.line_end(2)),
             _ => {}
         }
-        if BLOCKS.contains(&name.as_str()) {
+        if is_block(&name) {
             self.each(|t| t.line_end(2));
         }
         leave(&mut self.around, &name);
         leave(&mut self.in_main, &name);
+        if AROUND.contains(&name.as_str()) {
+            self.each(|t| t.line_end(2));
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -295,6 +272,38 @@ impl Writer {
         let text = parts.into_iter().find(|p| p.len() >= MIN_PART_BYTES).unwrap_or_else(|| self.whole.done());
         (title, text)
     }
+}
+
+/// Elements that begin a new paragraph.
+fn is_block(name: &str) -> bool {
+    matches!(
+        name,
+        "address"
+            | "article"
+            | "blockquote"
+            | "body"
+            | "caption"
+            | "dd"
+            | "details"
+            | "div"
+            | "dl"
+            | "dt"
+            | "fieldset"
+            | "figcaption"
+            | "figure"
+            | "header"
+            | "hr"
+            | "main"
+            | "ol"
+            | "p"
+            | "pre"
+            | "section"
+            | "summary"
+            | "table"
+            | "tbody"
+            | "thead"
+            | "ul"
+    )
 }
 
 /// Elements without content: hiding one hides nothing after it.
