@@ -156,7 +156,11 @@ pub(super) fn milli(thousandths: u32) -> f64 {
 }
 
 /// A share as thousandths; the smallest there is for one that is not 0.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is clamped when it is cast, and the routes have checked it")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float is clamped when it is cast, and the routes have checked it"
+)]
 pub(super) fn milli_in(share: f64) -> u32 {
     ((share * 1_000.0).round() as u32).max(1)
 }

@@ -58,71 +58,19 @@ fn project(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
         Entry::RunParked { place } => {
             (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!("left its place")))
         }
-        Entry::ModelRequested { effect, attempt, model, .. } => {
-            let kind = if *attempt > 1 && effect.place.step().is_some() { EventType::StepRetried } else { EventType::AgentActivity };
-            let mut data = step(task, &effect.place);
-            data["activity"] = json!(format!("asks {model} (turn {})", effect.turn));
-            data["effect"] = json!(effect);
-            data["attempt"] = json!(attempt);
-            (kind, agent_at(task, &effect.place), data)
+        Entry::ModelRequested { .. }
+        | Entry::ModelReplied { .. }
+        | Entry::ModelFailed { .. }
+        | Entry::ModelInterrupted { .. }
+        | Entry::Compacted { .. } => return model_call(entry, task),
+        Entry::HumanAsked { .. } | Entry::HumanAnswered { .. } | Entry::RunWaiting { .. } | Entry::RunHeld { .. } => {
+            return with_people(entry, task);
         }
-        Entry::ModelReplied { effect, stop, usage, cost, calls, .. } => {
-            let mut data = step(task, &effect.place);
-            data["effect"] = json!(effect);
-            data["stop_reason"] = json!(stop);
-            data["usage"] = json!(convert::tokens(usage));
-            data["cost"] = json!(cost.map(convert::money));
-            data["tools"] = json!(calls.iter().map(|c| c.name.as_str()).collect::<Vec<_>>());
-            (EventType::UsageUpdated, agent_at(task, &effect.place), data)
-        }
-        Entry::ModelFailed { effect, class, message, possibly_billed } => {
-            let mut data = step(task, &effect.place);
-            data["activity"] = json!(format!("call failed: {message}"));
-            data["effect"] = json!(effect);
-            data["class"] = json!(class);
-            data["possibly_billed"] = json!(possibly_billed);
-            (EventType::AgentActivity, agent_at(task, &effect.place), data)
-        }
-        Entry::ModelInterrupted { effect } => {
-            let data = json!({"stream": effect, "reason": "interrupted", "possibly_billed": true});
-            (EventType::AgentOutputReset, agent_at(task, &effect.place), data)
-        }
+        Entry::BallotOpened { .. } | Entry::VoteCast { .. } | Entry::BallotClosed { .. } => return ballot(entry),
         Entry::ToolRequested { effect, name, .. } => {
             (EventType::AgentToolStarted, agent_at(task, &effect.place), with(step(task, &effect.place), "tool", json!(name)))
         }
         Entry::ToolSettled { effect, outcome, .. } => tool_settled(task, effect, *outcome),
-        Entry::HumanAsked { effect, ask } => (EventType::TaskInputRequested, agent_at(task, &effect.place), asked(task, effect, ask)),
-        Entry::HumanAnswered { effect, answer } => {
-            let mut data = step(task, &effect.place);
-            data["question_id"] = json!(effect);
-            let (kind, approved) = match answer {
-                Answer::Text { .. } => (QuestionKind::Ask, None),
-                Answer::Approve {} => (QuestionKind::Approval, Some(true)),
-                Answer::Deny { .. } => (QuestionKind::Approval, Some(false)),
-            };
-            data["kind"] = json!(kind);
-            data["approved"] = json!(approved);
-            (EventType::TaskInputReceived, agent_at(task, &effect.place), data)
-        }
-        Entry::RunWaiting { place } => {
-            let what = "waits for a person and leaves its place";
-            (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!(what)))
-        }
-        Entry::RunHeld { place, held } => {
-            let status = if *held { AgentStatus::Paused } else { AgentStatus::Busy };
-            (EventType::AgentStatusChanged, agent_at(task, place), with(step(task, place), "status", json!(status)))
-        }
-        Entry::Compacted { place, .. } => {
-            let what = "condensed the conversation so far";
-            (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!(what)))
-        }
-        Entry::BallotOpened { round, voters, .. } => (EventType::ConsensusOpened, None, json!({"round": round, "voters": voters.len()})),
-        Entry::VoteCast { round, vote } => {
-            let confidence = convert::milli(vote.confidence_milli);
-            let data = json!({"round": round, "vote": vote.vote, "confidence": confidence, "reason": vote.reason});
-            (EventType::ConsensusVoted, Some(vote.agent.clone()), data)
-        }
-        Entry::BallotClosed { round, outcome } => (EventType::ConsensusClosed, None, json!({"round": round, "outcome": outcome})),
         Entry::StateSet { key, version, by, .. } => (EventType::StateChanged, Some(by.clone()), json!({"key": key, "version": version})),
         Entry::MessageSent { from, to, body, .. } => {
             (EventType::MessageSent, Some(from.clone()), json!({"from": from, "to": to, "body": body}))
@@ -153,6 +101,91 @@ fn project(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
         Entry::Failed { error } => (EventType::TaskFailed, None, json!({"status": Status::Failed, "error": failure(error)})),
         Entry::Cancelled { reason } => (EventType::TaskCancelled, None, json!({"status": Status::Cancelled, "reason": reason})),
         Entry::TimedOut {} => (EventType::TaskTimedOut, None, json!({"status": Status::TimedOut})),
+    };
+    Some(shown)
+}
+
+/// What happened to a model call or its conversation.
+fn model_call(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
+    let shown = match entry {
+        Entry::ModelRequested { effect, attempt, model, .. } => {
+            let kind = if *attempt > 1 && effect.place.step().is_some() { EventType::StepRetried } else { EventType::AgentActivity };
+            let mut data = step(task, &effect.place);
+            data["activity"] = json!(format!("asks {model} (turn {})", effect.turn));
+            data["effect"] = json!(effect);
+            data["attempt"] = json!(attempt);
+            (kind, agent_at(task, &effect.place), data)
+        }
+        Entry::ModelReplied { effect, stop, usage, cost, calls, .. } => {
+            let mut data = step(task, &effect.place);
+            data["effect"] = json!(effect);
+            data["stop_reason"] = json!(stop);
+            data["usage"] = json!(convert::tokens(usage));
+            data["cost"] = json!(cost.map(convert::money));
+            data["tools"] = json!(calls.iter().map(|c| c.name.as_str()).collect::<Vec<_>>());
+            (EventType::UsageUpdated, agent_at(task, &effect.place), data)
+        }
+        Entry::ModelFailed { effect, class, message, possibly_billed } => {
+            let mut data = step(task, &effect.place);
+            data["activity"] = json!(format!("call failed: {message}"));
+            data["effect"] = json!(effect);
+            data["class"] = json!(class);
+            data["possibly_billed"] = json!(possibly_billed);
+            (EventType::AgentActivity, agent_at(task, &effect.place), data)
+        }
+        Entry::ModelInterrupted { effect } => {
+            let data = json!({"stream": effect, "reason": "interrupted", "possibly_billed": true});
+            (EventType::AgentOutputReset, agent_at(task, &effect.place), data)
+        }
+        Entry::Compacted { place, .. } => {
+            let what = "condensed the conversation so far";
+            (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!(what)))
+        }
+        _ => return None,
+    };
+    Some(shown)
+}
+
+/// What passed between agents and people.
+fn with_people(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
+    let shown = match entry {
+        Entry::HumanAsked { effect, ask } => (EventType::TaskInputRequested, agent_at(task, &effect.place), asked(task, effect, ask)),
+        Entry::HumanAnswered { effect, answer } => {
+            let mut data = step(task, &effect.place);
+            data["question_id"] = json!(effect);
+            let (kind, approved) = match answer {
+                Answer::Text { .. } => (QuestionKind::Ask, None),
+                Answer::Approve {} => (QuestionKind::Approval, Some(true)),
+                Answer::Deny { .. } => (QuestionKind::Approval, Some(false)),
+            };
+            data["kind"] = json!(kind);
+            data["approved"] = json!(approved);
+            (EventType::TaskInputReceived, agent_at(task, &effect.place), data)
+        }
+        Entry::RunWaiting { place } => {
+            let what = "waits for a person and leaves its place";
+            (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!(what)))
+        }
+        Entry::RunHeld { place, held } => {
+            let status = if *held { AgentStatus::Paused } else { AgentStatus::Busy };
+            (EventType::AgentStatusChanged, agent_at(task, place), with(step(task, place), "status", json!(status)))
+        }
+        _ => return None,
+    };
+    Some(shown)
+}
+
+/// What happened in a ballot.
+fn ballot(entry: &Entry) -> Option<Shown> {
+    let shown = match entry {
+        Entry::BallotOpened { round, voters, .. } => (EventType::ConsensusOpened, None, json!({"round": round, "voters": voters.len()})),
+        Entry::VoteCast { round, vote } => {
+            let confidence = convert::milli(vote.confidence_milli);
+            let data = json!({"round": round, "vote": vote.vote, "confidence": confidence, "reason": vote.reason});
+            (EventType::ConsensusVoted, Some(vote.agent.clone()), data)
+        }
+        Entry::BallotClosed { round, outcome } => (EventType::ConsensusClosed, None, json!({"round": round, "outcome": outcome})),
+        _ => return None,
     };
     Some(shown)
 }

@@ -73,9 +73,11 @@ impl Pool for Wire {
     }
 
     async fn agent_metrics(&self, id: &str) -> Reply<AgentMetrics> {
-        let m = self.runtime.agent_metrics(id).await.map_err(problem)?;
+        let mut m = self.runtime.agent_metrics(id).await.map_err(problem)?;
+        // The journal notes a moment later than the pool that a terminated agent has left its place.
+        m.busy_ms = m.busy_ms.min(m.alive_ms);
         #[expect(clippy::cast_precision_loss, reason = "a share for people")]
-        let busy_share = (m.alive_ms > 0).then(|| (m.busy_ms as f64 / m.alive_ms as f64).min(1.0));
+        let busy_share = (m.alive_ms > 0).then(|| m.busy_ms as f64 / m.alive_ms as f64);
         Ok(AgentMetrics {
             object: "agent_metrics".into(),
             agent_id: id.to_owned(),

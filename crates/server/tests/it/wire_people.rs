@@ -141,7 +141,13 @@ async fn agents_are_spawned_held_and_ended() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
     let c = &node.client;
-    let spawn = AgentSpawn { agent_type: "coder".into(), capabilities: vec!["python".into()], count: Some(2), max_memory: Some(2_000_000_000), timeout: Some(60) };
+    let spawn = AgentSpawn {
+        agent_type: "coder".into(),
+        capabilities: vec!["python".into()],
+        count: Some(2),
+        max_memory: Some(2_000_000_000),
+        timeout: Some(60),
+    };
     let made = c.spawn_agents(&spawn, None).await.unwrap().data;
     assert_eq!(made.iter().map(|a| a.agent_id.as_str()).collect::<Vec<_>>(), ["agent_coder_001", "agent_coder_002"]);
     let agent = &made[0];
@@ -162,7 +168,12 @@ async fn agents_are_spawned_held_and_ended() {
     assert_eq!(c.resume_agent("agent_coder_001").await.unwrap().status, AgentStatus::Idle);
     assert_eq!(c.terminate_agent("agent_coder_003").await.unwrap().status, AgentStatus::Terminated);
     // Its step goes on at another agent.
-    let mut stream = pin!(c.events(&EventQuery { types: vec!["step.started".into()], task_id: Some(id.clone()), after: Some(0), ..EventQuery::default() }));
+    let mut stream = pin!(c.events(&EventQuery {
+        types: vec!["step.started".into()],
+        task_id: Some(id.clone()),
+        after: Some(0),
+        ..EventQuery::default()
+    }));
     loop {
         if let StreamItem::Event(event) = stream.next().await.unwrap().unwrap()
             && event.agent_id.as_deref() == Some("agent_coder_001")
@@ -183,7 +194,13 @@ async fn voters_judge_and_their_votes_are_shown() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
     let c = &node.client;
-    let new = TaskSubmit { require_consensus: Some(true), consensus_threshold: Some(0.75), max_agents: Some(4), agent_type: Some("researcher".into()), ..work("judge this") };
+    let new = TaskSubmit {
+        require_consensus: Some(true),
+        consensus_threshold: Some(0.75),
+        max_agents: Some(4),
+        agent_type: Some("researcher".into()),
+        ..work("judge this")
+    };
     let id = c.submit_task(&new, None).await.unwrap().task_id;
     let task = c.task_wait(&id, 60_000).await.unwrap();
     assert_eq!((task.status, task.require_consensus, task.consensus_threshold), (TaskStatus::Completed, true, Some(0.75)), "{task:?}");
