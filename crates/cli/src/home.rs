@@ -42,6 +42,32 @@ impl Home {
         self.dir.join("agents")
     }
 
+    /// The MCP servers whose tools agents may use.
+    pub(crate) fn mcp_file(&self) -> PathBuf {
+        self.dir.join("mcp.json")
+    }
+
+    /// Project files with MCP servers that are trusted.
+    pub(crate) fn mcp_trusted_file(&self) -> PathBuf {
+        self.dir.join("mcp-trusted.json")
+    }
+
+    /// The approved tools of MCP servers.
+    pub(crate) fn mcp_pins_file(&self) -> PathBuf {
+        self.dir.join("mcp-pins.json")
+    }
+
+    /// The MCP servers that run as children of the server.
+    pub(crate) fn mcp_children_file(&self) -> PathBuf {
+        self.run().join("mcp-children.json")
+    }
+
+    /// Where skills are: our own folder, then the one that clients share.
+    pub(crate) fn skills(&self) -> Vec<PathBuf> {
+        let shared = self.user.as_ref().map(|user| user.join(".agents/skills"));
+        std::iter::once(self.dir.join("skills")).chain(shared).collect()
+    }
+
     /// Log files.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("logs")

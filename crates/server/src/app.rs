@@ -20,7 +20,7 @@ use crate::logs::{self, LogBuffer};
 use crate::metrics::{self, Metrics};
 use crate::reply::Answer;
 use crate::stream::{self, STREAMS_MAX, too_many};
-use crate::{configuration, doc, machine, pages, tasks, views};
+use crate::{configuration, doc, machine, mcp, pages, tasks, views};
 
 /// What program this is, for `/api/version`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,6 +129,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (router, _) = routes().split_for_parts();
     router
+        .merge(mcp::router(app.clone()))
         .fallback(pages::fallback)
         .layer(from_fn_with_state(app.clone(), idempotency::layer))
         .layer(from_fn_with_state(app.clone(), guard::guard))

@@ -173,7 +173,10 @@ pub fn read(folder: &Path) -> (Option<Skill>, Vec<Problem>) {
     }
     let description = keys.get("description").and_then(Value::as_str).unwrap_or_default().trim();
     if !(1..=DESCRIPTION_CHARS_MAX).contains(&description.chars().count()) {
-        fault("description", format!("must be a text of 1 to {DESCRIPTION_CHARS_MAX} characters that says what the skill does and when to use it"));
+        fault(
+            "description",
+            format!("must be a text of 1 to {DESCRIPTION_CHARS_MAX} characters that says what the skill does and when to use it"),
+        );
     }
     if description.chars().any(|c| c.is_control() && !c.is_whitespace()) {
         fault("description", "holds control characters".into());
@@ -193,9 +196,17 @@ pub fn read(folder: &Path) -> (Option<Skill>, Vec<Problem>) {
     }
     let valid = problems.is_empty();
     const KNOWN: &[&str] = &["name", "description", "license", "compatibility", "metadata", "allowed-tools"];
-    problems.extend(keys.keys().filter(|k| !KNOWN.contains(&k.as_str())).map(|k| Problem::warning(&file, k, "is not a key of a skill and has no effect")));
+    problems.extend(
+        keys.keys()
+            .filter(|k| !KNOWN.contains(&k.as_str()))
+            .map(|k| Problem::warning(&file, k, "is not a key of a skill and has no effect")),
+    );
     if keys.contains_key("allowed-tools") {
-        problems.push(Problem::warning(&file, "allowed-tools", "is not obeyed: a skill grants no tools; which tools an agent has, its definition says"));
+        problems.push(Problem::warning(
+            &file,
+            "allowed-tools",
+            "is not obeyed: a skill grants no tools; which tools an agent has, its definition says",
+        ));
     }
     let skill = Skill { name: name.to_owned(), description: description.to_owned(), folder: folder.to_owned() };
     (valid.then_some(skill), problems)

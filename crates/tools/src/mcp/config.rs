@@ -137,7 +137,11 @@ impl McpConfig {
         }
         all.servers.sort_by(|a, b| a.name.cmp(&b.name));
         if all.servers.len() > SERVERS_MAX {
-            all.problems.push(Problem::error(&files.config, "mcpServers", format!("more than {SERVERS_MAX} servers; the rest is not used")));
+            all.problems.push(Problem::error(
+                &files.config,
+                "mcpServers",
+                format!("more than {SERVERS_MAX} servers; the rest is not used"),
+            ));
             all.servers.truncate(SERVERS_MAX);
         }
         all
@@ -245,8 +249,21 @@ impl Reader<'_> {
     /// Keys of other clients are no mistake, but nobody should believe that they are obeyed.
     fn foreign_keys(&mut self, map: &Map<String, Value>) {
         const OURS: &[&str] = &[
-            "type", "command", "args", "env", "cwd", "url", "headers", "disabled", "enabled", "approval", "allowed", "repeat", "timeout",
-            "tools", "description",
+            "type",
+            "command",
+            "args",
+            "env",
+            "cwd",
+            "url",
+            "headers",
+            "disabled",
+            "enabled",
+            "approval",
+            "allowed",
+            "repeat",
+            "timeout",
+            "tools",
+            "description",
         ];
         for key in map.keys().filter(|key| !OURS.contains(&key.as_str())) {
             let text = match key.as_str() {
@@ -261,7 +278,10 @@ impl Reader<'_> {
         let kind = map.get("type").and_then(Value::as_str);
         match (kind, map.contains_key("command"), map.contains_key("url")) {
             (Some("sse"), _, _) => {
-                self.error(".type", "the old HTTP+SSE transport is not spoken; give the server's streamable HTTP address with \"type\": \"http\"");
+                self.error(
+                    ".type",
+                    "the old HTTP+SSE transport is not spoken; give the server's streamable HTTP address with \"type\": \"http\"",
+                );
                 None
             }
             (None | Some("stdio"), true, false) => self.stdio(map),

@@ -8,7 +8,8 @@ use crate::mcp::transport::{ChildTransport, Guarded, MESSAGE_BYTES_MAX};
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientCapabilities, ClientConfig, ClientRequest, Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ServerResult, Tool,
+    ClientCapabilities, ClientConfig, ClientRequest, Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ServerResult,
+    Tool,
 };
 use rmcp::service::{Peer, RunningService, ServiceError, serve_client};
 use rmcp::transport::StreamableHttpClientTransport;

@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn names_fit_and_never_collide() {
         assert_eq!(tool_name("github", "create_issue"), "mcp__github__create_issue");
-        let pairs = [("a", "b__c"), ("a__b", "c"), ("a_", "b"), ("a", "_b"), ("a b", "c"), ("a_b", "c"), ("a.b", "c"), ("", "c"), ("c", "")];
+        let pairs =
+            [("a", "b__c"), ("a__b", "c"), ("a_", "b"), ("a", "_b"), ("a b", "c"), ("a_b", "c"), ("a.b", "c"), ("", "c"), ("c", "")];
         let long = "x".repeat(100);
         let mut names: Vec<String> = pairs.iter().map(|(s, t)| tool_name(s, t)).collect();
         names.extend([tool_name("s", &long), tool_name("s", &format!("{long}y")), tool_name(&long, "t"), tool_name("ä", "ö")]);

@@ -50,7 +50,8 @@ impl Noise {
             c.unasked += 1;
             let bearable = c.unasked <= UNASKED_MAX;
             if !bearable {
-                c.reason = Some(format!("it was cut off: more than {UNASKED_MAX} messages in {} s that nobody asked for", WINDOW.as_secs()));
+                c.reason =
+                    Some(format!("it was cut off: more than {UNASKED_MAX} messages in {} s that nobody asked for", WINDOW.as_secs()));
             }
             bearable
         })

@@ -129,13 +129,7 @@ impl Server {
         let state = if config.disabled { ServerState::Disabled } else { ServerState::Connecting };
         let shown =
             Shown { state, peer: None, approved: Arc::new(approved), attempts: 0, connect_ms: None, pid: None, left_out: Vec::new() };
-        Self {
-            config,
-            shown: watch::Sender::new(shown),
-            trouble: Notify::new(),
-            approved: Notify::new(),
-            calls: Semaphore::new(CALLS_MAX),
-        }
+        Self { config, shown: watch::Sender::new(shown), trouble: Notify::new(), approved: Notify::new(), calls: Semaphore::new(CALLS_MAX) }
     }
 
     /// The approved tools; none for a disabled server.
@@ -203,12 +197,21 @@ impl Server {
             match &end {
                 End::Stop => {}
                 End::Lost(error) => {
-                    tracing::warn!(component = "mcp", server = self.config.name, retry_ms = millis(pause), "an MCP server is not there: {error}");
+                    tracing::warn!(
+                        component = "mcp",
+                        server = self.config.name,
+                        retry_ms = millis(pause),
+                        "an MCP server is not there: {error}"
+                    );
                     self.set(ServerState::Down { error: error.clone(), retry_ms: millis(pause) });
                 }
                 End::Changed(changes) => {
                     let (name, what) = (&self.config.name, changes.join(", "));
-                    tracing::warn!(component = "mcp", server = name, "its tools changed ({what}); it is not used until: maos mcp approve {name}");
+                    tracing::warn!(
+                        component = "mcp",
+                        server = name,
+                        "its tools changed ({what}); it is not used until: maos mcp approve {name}"
+                    );
                     self.set(ServerState::Changed { changes: changes.clone() });
                 }
             }
@@ -315,7 +318,9 @@ impl Server {
         let (_permit, peer) = match timeout_at(deadline, ready).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(why)) => return Output::error(format!("The MCP server '{name}' {why} Nothing was sent.")),
-            Err(_) => return Output::error(format!("The MCP server '{name}' was busy or still starting. Nothing was sent; try again later.")),
+            Err(_) => {
+                return Output::error(format!("The MCP server '{name}' was busy or still starting. Nothing was sent; try again later."));
+            }
         };
         let mut meta = RequestMetaObject::new();
         meta.insert(CALL_ID_META.into(), call_id.into());
@@ -354,7 +359,9 @@ impl Server {
                     }
                     (ServerState::Changed { .. }, _) => {
                         let name = &self.config.name;
-                        return Err(format!("has changed its tools and is not used until a person approves them (maos mcp approve {name})."));
+                        return Err(format!(
+                            "has changed its tools and is not used until a person approves them (maos mcp approve {name})."
+                        ));
                     }
                 }
             }
