@@ -67,7 +67,7 @@ fn call(mode: &str, memory: Option<&str>, id: &Value, params: &Value) {
         ("echo", "hang") => loop {
             std::thread::park();
         },
-        ("echo", "no answer") => {}
+        ("echo", "no answer") => remember(memory, "waiting"),
         ("echo", "error") => answer(json!({"content": [{"type": "text", "text": "it did not work"}], "isError": true})),
         ("echo", "refuse") => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no such thing\u{1b}[31m"}})),
         ("echo", "huge") => answer(text(&format!("HEAD{}TAIL", "x".repeat(HUGE_BYTES)))),

@@ -3,6 +3,7 @@
 mod config;
 mod errors;
 mod files;
+mod mcp;
 mod offline;
 mod server;
 mod streams;
