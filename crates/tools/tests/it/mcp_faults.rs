@@ -51,6 +51,24 @@ async fn a_call_that_takes_too_long_is_given_up_and_the_server_told() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_is_started_again() {
+    let home = Home::new();
+    let pool = home.one("plain", json!({})).await;
+    let pid = pool.status()[0].pid.unwrap();
+    // The clock of the test jumps over every wait, so none of them is waited for.
+    tokio::time::pause();
+    let hung = echo(&pool, "hang").await;
+    assert!(hung.is_error && hung.text.contains("did not answer within 60 s"), "{hung:?}");
+    let why = until_down(&pool).await;
+    assert!(why.contains("does not answer any more"), "{why}");
+    tokio::time::resume();
+    until_ready(&pool, 2).await;
+    assert!(!is_alive(pid));
+    assert_eq!(echo(&pool, "hello").await.text, "plain: hello");
+    pool.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_limit_of_the_configuration_counts_too() {
     let home = Home::new();
     let pool = home.one("plain", json!({"timeout": "200ms"})).await;
