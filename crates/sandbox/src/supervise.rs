@@ -94,7 +94,7 @@ fn run(order: &Order, signals: &SignalFd) -> ExitCode {
         .and_then(|()| group.make(&order.limits).map_err(|e| format!("cgroup: {e}")));
     let outcome = made.and_then(|()| {
         let started = start(order, &group, &tmp)?;
-        Ok(Running::new(order, started, signals, &group, &tmp).to_the_end())
+        Ok(Running::new(order, started, signals, &group, &tmp).until_the_end())
     });
     match outcome {
         Ok((told, kept)) => report(&told, &kept),
@@ -343,7 +343,7 @@ impl<'a> Running<'a> {
     }
 
     /// Until the program ends, a limit is passed or the server is gone; then nothing of it is left.
-    fn to_the_end(mut self) -> (Report, Vec<Vec<u8>>) {
+    fn until_the_end(mut self) -> (Report, Vec<Vec<u8>>) {
         let mut stopped = None;
         let mut chunk = vec![0; CHUNK_BYTES];
         while self.exit.is_none() && stopped.is_none() {
