@@ -240,7 +240,7 @@ async fn bad_submissions_are_refused_and_leave_nothing() {
         (maos_runtime::Submit { max_agents: Some(0), ..work("x") }, "max_agents: is 0"),
         (
             maos_runtime::Submit { agent_type: Some("wizard".into()), ..work("x") },
-            "agent_type: there is no agent type 'wizard': one of analyst, coder",
+            "agent_type: there is no agent type 'wizard'. There are: analyst, coder",
         ),
         (maos_runtime::Submit { timeout_s: Some(0), ..work("x") }, "timeout: is out of range"),
     ];
