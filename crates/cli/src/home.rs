@@ -52,19 +52,34 @@ impl Home {
         self.dir.join("mcp.json")
     }
 
-    /// Everything MCP keeps: servers, approved tools, trusted projects, running children.
+    /// Project files with MCP servers that are trusted.
+    pub(crate) fn mcp_trusted_file(&self) -> PathBuf {
+        self.dir.join("mcp-trusted.json")
+    }
+
+    /// The approved tools of MCP servers.
+    pub(crate) fn mcp_pins_file(&self) -> PathBuf {
+        self.dir.join("mcp-pins.json")
+    }
+
+    /// The MCP servers that run as children of the server.
+    pub(crate) fn mcp_children_file(&self) -> PathBuf {
+        self.run().join("mcp-children.json")
+    }
+
+    /// Everything MCP keeps.
     pub(crate) fn mcp_files(&self) -> maos_tools::mcp::McpFiles {
         maos_tools::mcp::McpFiles {
             config: self.mcp_file(),
-            trusted: self.dir.join("mcp-trusted.json"),
-            pins: self.dir.join("mcp-pins.json"),
-            children: self.run().join("mcp-children.json"),
+            trusted: self.mcp_trusted_file(),
+            pins: self.mcp_pins_file(),
+            children: self.mcp_children_file(),
         }
     }
 
-    /// Skills; those below `.agents/skills` are shared with other programs.
+    /// Where skills are: our own folder, then the one that clients share.
     pub(crate) fn skills(&self) -> Vec<PathBuf> {
-        let shared = self.user.as_ref().map(|user| user.join(".agents").join("skills"));
+        let shared = self.user.as_ref().map(|user| user.join(".agents/skills"));
         std::iter::once(self.dir.join("skills")).chain(shared).collect()
     }
 

@@ -1,10 +1,41 @@
 //! Connects to one server once, to show what it offers: for `maos mcp test`.
 use crate::mcp::child::Keeper;
-use crate::mcp::config::ServerConfig;
+use crate::mcp::config::{Endpoint, ServerConfig};
 use crate::mcp::connection::{Connection, Means};
 use crate::mcp::pins::{Definitions, definitions};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long setting up an HTTP connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// A client for a connection that a person asks for by hand, to a server of the person's own configuration.
+///
+/// # Errors
+/// This machine has no usable certificate store (https only).
+pub fn operator_client(server: &ServerConfig) -> Result<reqwest::Client, String> {
+    // Another part of the program may have installed the same provider already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_MAX).redirect(reqwest::redirect::Policy::none());
+    let url = match &server.endpoint {
+        Endpoint::Http { url, .. } => Some(url),
+        Endpoint::Stdio { .. } => None,
+    };
+    if url.is_none_or(|url| url.scheme() == "http") {
+        // Loading the machine's certificates takes time, and fails where there are none.
+        builder = builder.tls_certs_only([]);
+    }
+    let loopback = |url: &url::Url| match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if url.is_some_and(loopback) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|e| e.to_string())
+}
 
 /// What a server showed.
 #[derive(Debug, Clone)]
