@@ -49,7 +49,7 @@ pub const CAPABILITIES_MAX: usize = 64;
 /// Longest capability.
 pub const CAPABILITY_BYTES_MAX: usize = 64;
 /// Least memory an agent's programs may be given.
-pub const AGENT_MEMORY_BYTES_MIN: u64 = 16_000_000;
+pub const AGENT_MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// Longest answer of a person.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest reason of a refusal.

@@ -107,9 +107,6 @@ catalogue! {
     /// A task to wait for does not exist.
     DependencyNotFound = "dependency-not-found": 422 exit 3 retry false, "Dependency not found",
         "List tasks with `maos task list`.";
-    /// A file to be attached was never uploaded, or is gone.
-    FileNotFound = "file-not-found": 422 exit 3 retry false, "File not found",
-        "Upload it first (POST /api/files), or give it with `maos task submit --attach FILE`.";
     /// A task to wait for has failed.
     DependencyFailed = "dependency-failed": 422 exit 5 retry false, "Dependency failed",
         "Run it again with `maos task retry TASK`, or leave it out.";

@@ -52,6 +52,22 @@ impl Home {
         self.dir.join("mcp.json")
     }
 
+    /// Everything MCP keeps: servers, approved tools, trusted projects, running children.
+    pub(crate) fn mcp_files(&self) -> maos_tools::mcp::McpFiles {
+        maos_tools::mcp::McpFiles {
+            config: self.mcp_file(),
+            trusted: self.dir.join("mcp-trusted.json"),
+            pins: self.dir.join("mcp-pins.json"),
+            children: self.run().join("mcp-children.json"),
+        }
+    }
+
+    /// Skills; those below `.agents/skills` are shared with other programs.
+    pub(crate) fn skills(&self) -> Vec<PathBuf> {
+        let shared = self.user.as_ref().map(|user| user.join(".agents").join("skills"));
+        std::iter::once(self.dir.join("skills")).chain(shared).collect()
+    }
+
     /// Log files.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("logs")

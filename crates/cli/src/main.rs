@@ -32,7 +32,14 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The word that makes this program the helper of its own sandbox. No command of people: it is handed its orders by the server.
+pub(crate) const SANDBOX_EXEC: &str = "sandbox-exec";
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == SANDBOX_EXEC) {
+        let args: Vec<String> = std::env::args_os().skip(2).map(|a| a.to_string_lossy().into_owned()).collect();
+        return maos_sandbox::helper_main(&args);
+    }
     let mut env = Env::of_process();
     let argv: Vec<OsString> = std::env::args_os().collect();
     panics::install(&env);

@@ -4,7 +4,7 @@
 //! the client asks when it dials. An address written in the URL is not given to a resolver by the HTTP library, so the client's
 //! connector asks [`intercept`] first: what the gate refuses is sent to a "proxy" whose name no resolver here answers.
 use crate::gate::Gate;
-use crate::policy::Policy;
+use crate::policy::{Policy, Private};
 use crate::refusal::Refusal;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::target::{Target, host_text};
@@ -55,6 +55,14 @@ impl Egress {
         let gate = Arc::new(Gate::new(policy, resolver));
         let client = build_client(&gate)?;
         Ok(Self(Arc::new(Inner { gate, client })))
+    }
+
+    /// The same way out, with more private places: for the one part whose address the operator wrote down (a search engine, an MCP
+    /// server). What others hold does not change, so agents cannot fetch from there.
+    pub fn also(&self, places: impl IntoIterator<Item = Private>) -> Result<Self, BuildError> {
+        let mut policy = self.policy().clone();
+        policy.allow_private.extend(places);
+        Self::with_resolver(policy, self.0.gate.resolver())
     }
 
     /// The operator's rules.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each hop is judged from the start (URL, port, address when dialled); nothing but harmless headers crosses an origin; an
 //! encrypted request is never continued in the clear. Errors name hosts, never paths, queries, headers or bodies.
+use crate::address::is_global;
 use crate::egress::Egress;
 use crate::outflow::carries_data;
 use crate::refusal::Refusal;
@@ -54,6 +55,8 @@ pub struct Response {
     pub body: Bytes,
     /// The body was longer than the limit; the rest was not read.
     pub truncated: bool,
+    /// It, or a redirect on the way, came from an address that is not on the public internet: what it says may be the user's own data.
+    pub private: bool,
 }
 
 /// An answer whose body was not read yet.
@@ -64,6 +67,7 @@ pub struct Incoming {
     host: String,
     deadline: Deadline,
     max_body_bytes: usize,
+    private: bool,
 }
 
 /// Why there is no answer; a sentence for a model and for people.
@@ -150,11 +154,13 @@ impl Egress {
         let mut hop = Hop { target: Target::parse(&request.url)?, method: request.method, headers: request.headers, body: request.body };
         self.check_target(&hop.target)?;
         let mut redirects = 0;
+        let mut private = false;
         loop {
             let host = hop.target.host().to_owned();
             let response = deadline.run(&host, self.send(&hop)).await??;
+            private |= response.remote_addr().is_none_or(|peer| !is_global(peer.ip()));
             let Some(location) = location(&response) else {
-                return Ok(Incoming { url: hop.target.into_url(), response, host, deadline, max_body_bytes });
+                return Ok(Incoming { url: hop.target.into_url(), response, host, deadline, max_body_bytes, private });
             };
             let not_followed = |why: String| FetchError::Redirect { host: clip(&host), why };
             redirects += 1;
@@ -228,7 +234,7 @@ impl Incoming {
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
         let headers = std::mem::take(self.response.headers_mut());
-        Ok(Response { status: self.response.status(), url: self.url, headers, body: body.freeze(), truncated })
+        Ok(Response { status: self.response.status(), url: self.url, headers, body: body.freeze(), truncated, private: self.private })
     }
 }
 

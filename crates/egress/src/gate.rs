@@ -22,6 +22,10 @@ impl Gate {
         Self { policy, resolver }
     }
 
+    pub(crate) fn resolver(&self) -> Arc<dyn Resolve> {
+        Arc::clone(&self.resolver)
+    }
+
     /// What the operator's list says about a host: `None` if it is not named, else the ports at which it may be reached.
     fn named(&self, host: &str) -> Option<Vec<u16>> {
         let mut ports: Option<Vec<u16>> = None;

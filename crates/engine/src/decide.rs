@@ -187,7 +187,7 @@ impl Task {
             Input::StepDeadline { place } => {
                 if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now) {
                     let limit = self.runs[&place].traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
-                    let message = format!("the step took longer than {limit} s (agents.defaults.timeout, or the agent's own limit)");
+                    let message = format!("the step took longer than {limit} s (agents.defaults.timeout)");
                     self.give_up(now, &place, FailureCode::Timeout, message, &mut out);
                 }
             }

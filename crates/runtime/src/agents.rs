@@ -26,7 +26,7 @@ pub const LIST_ITEMS_MAX: usize = 64;
 /// Longest capability, bytes.
 pub const CAPABILITY_BYTES_MAX: usize = 64;
 /// Least memory of an agent's programs, bytes: below it not even a shell starts reliably.
-pub const MEMORY_BYTES_MIN: u64 = 16_000_000;
+pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// Most memory of an agent's programs, bytes.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 50;
 /// Longest time of a step, seconds (one year).

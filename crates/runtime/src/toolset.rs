@@ -106,6 +106,7 @@ pub(crate) struct Toolset {
     extra: Vec<Arc<dyn Tool>>,
     sandbox: Result<Arc<Sandbox>, String>,
     egress: Egress,
+    search: Option<WebSearch>,
     /// The way out of the sandbox, and its socket; closed when this is dropped.
     proxy: Option<(maos_egress::proxy::Proxy, PathBuf)>,
     mcp: Option<Arc<McpPool>>,
@@ -131,14 +132,7 @@ impl Toolset {
             let variable = |name: &str| options.environment.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
             (files.clone(), McpConfig::load(files, &variable))
         });
-        let mut policy = options.policy.clone();
-        policy.allow_private.extend(options.search.as_ref().and_then(SearchBackend::private_place));
-        if let Some((_, config)) = &mcp_config {
-            // The operator wrote these addresses down: they may be reached wherever they are.
-            let url = |s: &ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Private::of_url(url) } else { None };
-            policy.allow_private.extend(config.servers.iter().filter_map(url));
-        }
-        let egress = Egress::new(policy).map_err(|e| e.to_string())?;
+        let egress = Egress::new(options.policy.clone()).map_err(|e| e.to_string())?;
         let wants_network = sandbox.is_ok() && !options.network_allow.is_empty();
         let socket = state.join("way-out.sock");
         let proxy = if wants_network {
@@ -153,11 +147,20 @@ impl Toolset {
         } else {
             None
         };
-        let mcp = mcp_config.filter(|(_, c)| !c.servers.is_empty() || !c.problems.is_empty()).map(|(files, config)| {
-            let pool = PoolOptions { http: egress.client(), environment: options.environment.clone(), files };
-            McpPool::start(config, pool)
-        });
-        Ok(Self { options, store, extra, sandbox, egress, proxy, mcp, seen: Mutex::default(), health: Mutex::default() })
+        // The operator wrote these addresses down, so they may be reached wherever they are; but only by the part they are for, so that
+        // agents cannot fetch from there.
+        let searcher = |backend: SearchBackend| egress.also(backend.private_place()).map(|way| WebSearch::new(backend, way));
+        let search = options.search.clone().map(searcher).transpose().map_err(|e| e.to_string())?;
+        let url = |s: &ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Private::of_url(url) } else { None };
+        let mcp = match mcp_config.filter(|(_, c)| !c.servers.is_empty() || !c.problems.is_empty()) {
+            Some((files, config)) => {
+                let way = egress.also(config.servers.iter().filter_map(url)).map_err(|e| e.to_string())?;
+                let pool = PoolOptions { http: way.client(), environment: options.environment.clone(), files };
+                Some(McpPool::start(config, pool))
+            }
+            None => None,
+        };
+        Ok(Self { options, store, extra, sandbox, egress, search, proxy, mcp, seen: Mutex::default(), health: Mutex::default() })
     }
 
     /// Grows whenever MCP servers change what they offer.
@@ -199,7 +202,7 @@ impl Toolset {
             tools.extend(run::tools(sandbox, self.proxy.as_ref().map(|(_, socket)| socket.clone())));
         }
         tools.push(Arc::new(WebFetch::new(self.egress.clone())));
-        tools.extend(o.search.clone().map(|b| Arc::new(WebSearch::new(b, self.egress.clone())) as Arc<dyn Tool>));
+        tools.extend(self.search.clone().map(|search| Arc::new(search) as Arc<dyn Tool>));
         let nowhere = PathBuf::from("/nonexistent");
         let loaded = http_tool::load(o.http_tools_dir.as_deref().unwrap_or(&nowhere), &o.secrets, &self.egress);
         let missing = loaded.not_offered.iter().map(|n| format!("{} is not offered: {}", n.name, n.why));

@@ -153,7 +153,7 @@ pub(crate) fn spawn(spawn: &AgentSpawn) -> Vec<FieldError> {
         }
     }
     if spawn.max_memory.is_some_and(|bytes| bytes < AGENT_MEMORY_BYTES_MIN || i64::try_from(bytes).is_err()) {
-        faults.add("/max_memory", "out-of-range", format!("must be at least {} MB", AGENT_MEMORY_BYTES_MIN / 1_000_000));
+        faults.add("/max_memory", "out-of-range", format!("must be at least {} MiB", AGENT_MEMORY_BYTES_MIN >> 20));
     }
     faults.timeout(spawn.timeout);
     faults.0

@@ -12,6 +12,7 @@ mod output;
 mod pins;
 mod pool;
 mod probe;
+mod schema;
 mod server;
 mod text;
 mod tool;

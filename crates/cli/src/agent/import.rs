@@ -2,7 +2,6 @@
 //!
 //! Invariant: a file is copied whole and unchanged or not at all, and never over one of another content unless told so.
 use crate::app::App;
-use crate::daemon::run_file::RunFile;
 use crate::error::{CliError, Outcome};
 use crate::exit::Exit;
 use crate::home::{create_private_dir, write_private};
@@ -67,9 +66,6 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
         Format::Table | Format::Id if args.dry_run && format == Format::Table => app.ui.out(&mapping(&rows))?,
         Format::Table | Format::Id => app.ui.out(&rows.iter().map(|row| format!("{}\n", row.name)).collect::<String>())?,
         Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Mermaid | Format::Dot => app.ui.document(format, &rows)?,
-    }
-    if !args.dry_run && !rows.is_empty() && RunFile::read_live(&app.home).is_some() {
-        app.ui.note("The running server reads agent files when it starts: maos restart");
     }
     if bad > 0 {
         let what = if bad == 1 { "1 file was not imported".to_owned() } else { format!("{bad} files were not imported") };

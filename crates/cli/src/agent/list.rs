@@ -37,11 +37,18 @@ pub(crate) fn run(app: &App, args: &AgentListArgs) -> Outcome {
     let client = client::connect(app)?;
     let query = AgentQuery { status: args.status.clone(), types: args.types.clone() };
     client::block_on(async {
-        let agents = client.agents(&query).await.map_err(client::error)?.data;
+        let mut agents = client.agents(&query).await.map_err(client::error)?.data;
+        let all = agents.len();
+        if args.status.is_empty() {
+            agents.retain(|a| a.status != AgentStatus::Terminated);
+        }
+        let gone = all - agents.len();
         let types = if args.details { client.agent_types().await.map_err(client::error)?.data } else { vec![] };
         let columns = columns(app, args, types);
         table::print(&app.ui, &args.list, &agents, &columns, Some(&|agent: &Agent| agent.agent_id.clone()))?;
-        if agents.is_empty() {
+        if gone > 0 {
+            app.ui.note(&format!("{gone} terminated agents are not shown (--status TERMINATED)"));
+        } else if agents.is_empty() {
             app.ui.note(if args.status.is_empty() && args.types.is_empty() {
                 "No agents yet: they are made when steps need them. Add some: maos agent spawn researcher"
             } else {

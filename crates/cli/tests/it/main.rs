@@ -5,6 +5,7 @@ mod config;
 mod errors;
 mod files;
 mod offline;
+mod people;
 mod server;
 mod streams;
 mod support;

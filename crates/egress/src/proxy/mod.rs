@@ -22,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-/// Most connections at once; more are closed at once.
-const MAX_CONNECTIONS: usize = 64;
+/// Most connections of all programs together; more are closed at once.
+const MAX_CONNECTIONS: usize = 256;
 /// Largest head of a request, bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Longest time until the head (and the TLS greeting of a tunnel) has arrived.

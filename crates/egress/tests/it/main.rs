@@ -4,5 +4,6 @@
 mod fetch;
 mod proxy;
 mod ssrf;
+mod tls;
 #[path = "../world/mod.rs"]
 mod world;

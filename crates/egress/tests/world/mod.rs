@@ -70,10 +70,15 @@ pub(crate) fn enter(name: &str) -> Option<World> {
         .arg(name)
         .env(INSIDE, "1")
         .env(RESOLV_CONF, &conf)
+        // Where `ip` and `nft` are, also for those who are not root.
+        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         // Whoever obeyed these would send everything to a listener, and fail the test.
         .envs(["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"].map(|k| (k, "http://10.9.9.9:80")))
-        .env_remove("NO_PROXY")
+        .env("NO_PROXY", "127.0.0.1,localhost,169.254.169.254")
         .env_remove("no_proxy")
+        // The system's certificates inside; a test may write some there before it makes its way out.
+        .env("SSL_CERT_FILE", dir.path().join("roots.pem"))
+        .env("SSL_CERT_DIR", dir.path())
         .output()
         .expect("`unshare` of util-linux is installed");
     let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));

@@ -137,8 +137,8 @@ impl Reader<'_> {
         let text = self.text("parameters.max_memory", node)?;
         let bytes = size(&text.value).filter(|b| (MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(b));
         if bytes.is_none() {
-            let least = MEMORY_BYTES_MIN / 1_000_000;
-            self.error(text.line, format!("`max_memory: {}` must be a size like 512MB or 2GB, at least {least}MB", text.value));
+            let least = MEMORY_BYTES_MIN >> 20;
+            self.error(text.line, format!("`max_memory: {}` must be a size like 512MB or 2GB, at least {least}MiB", text.value));
         }
         bytes
     }

@@ -299,3 +299,16 @@ fn a_deeply_nested_or_hostile_file_is_refused_and_does_no_harm() {
     (1..12).for_each(|n| bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(","))));
     assert!(one("x.yml", &bomb).0.is_none());
 }
+
+#[test]
+fn the_page_about_agents_tells_the_truth() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/agents.md")).unwrap();
+    for (capability, tools) in CAPABILITY_TOOLS.iter().filter(|(_, tools)| !tools.is_empty()) {
+        let row =
+            page.lines().find(|l| l.starts_with("| `") && l.contains(&format!("`{capability}`"))).unwrap_or_else(|| panic!("{capability}"));
+        assert!(row.ends_with(&format!("| {} |", tools.join(", "))), "{row}");
+    }
+    let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (definition, problems) = one("example.yml", example);
+    assert_eq!((definition.unwrap().max_turns, problems.len()), (Some(30), 1), "{problems:?}");
+}

@@ -19,13 +19,14 @@ use std::collections::BTreeMap;
 
 use super::problems::problem;
 use super::{Wire, convert};
-use crate::backend::{Reply, Views};
+use crate::backend::{Files, Reply, Views};
 
 #[async_trait]
 impl Views for Wire {
     async fn results(&self, id: &str) -> Reply<Results> {
         let outcome = self.runtime.outcome(id).await.map_err(problem)?;
         let task = self.task(&outcome.task);
+        let artifacts = self.artifacts(id).await?;
         let partial = outcome.partial.into_iter().map(|o| {
             let run = outcome.task.runs.get(&Place::Step(o.step.clone()));
             Partial {
@@ -41,7 +42,7 @@ impl Views for Wire {
             status: task.status,
             is_final: task.status.is_final(),
             result: outcome.text.map(ResultText::markdown),
-            artifacts: vec![],
+            artifacts,
             partial: partial.collect(),
             error: task.error,
         })

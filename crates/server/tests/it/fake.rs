@@ -167,7 +167,8 @@ impl Tasks for Fake {
             return Err(Problem::new(code, "refused for the test").into());
         }
         if let Some(missing) = new.attachments.iter().find(|a| !state.files.contains_key(&a.file_id)) {
-            return Err(Problem::new(ProblemCode::FileNotFound, format!("no file '{}'", missing.file_id)).into());
+            let error = maos_api::FieldError::field("/attachments", "invalid", format!("no file '{}'", missing.file_id));
+            return Err(Problem::validation(vec![error]).into());
         }
         if let Some(missing) = new.depends_on.iter().find(|d| !state.tasks.contains_key(*d)) {
             return Err(Problem::new(ProblemCode::DependencyNotFound, format!("no task '{missing}'")).into());

@@ -11,3 +11,4 @@ mod streams;
 mod support;
 mod tasks;
 mod wire;
+mod wire_people;

@@ -41,10 +41,6 @@ async fn reach(server: &Server, code: ProblemCode) -> Reply {
             );
             server.raw(&text).await
         }
-        ProblemCode::FileNotFound => {
-            let body = json!({"description": "x", "attachments": [{"name": "a.csv", "file_id": "file_none"}]});
-            server.post("/api/tasks", body).await
-        }
         ProblemCode::ConfigKeyNotFound => server.get("/api/config/no.such").await,
         ProblemCode::MethodNotAllowed => send(server.request("DELETE", "/api/tasks")).await,
         ProblemCode::InvalidState => send(server.request("POST", &format!("/api/tasks/{ID}/retry"))).await,

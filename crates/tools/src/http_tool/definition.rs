@@ -52,6 +52,8 @@ pub struct Definition {
     pub(super) then: Option<Then>,
     pub(super) repeat: Repeat,
     pub(super) approval: Approval,
+    /// Its answers are the user's own data.
+    pub(super) private: bool,
     pub(super) timeout: Duration,
     pub(super) max_answer_bytes: usize,
     /// Where the address stands, for errors found later.
@@ -105,7 +107,16 @@ struct FileYaml {
     then: Option<Spanned<ThenYaml>>,
     repeat: Option<Repeat>,
     approval: Option<Approval>,
+    data: Option<Data>,
     limits: Option<Spanned<LimitsYaml>>,
+}
+
+/// Whose the answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Data {
+    Public,
+    Private,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +174,10 @@ pub(super) fn read(text: &str) -> Result<Definition, Fault> {
         extract: extract(file.extract.as_ref())?,
         ..step(&file.url, &file.query)?
     };
+    let steps = || std::iter::once(&first).chain(then.iter().map(|t| &t.step));
+    // Whoever needs a key to read something may be reading what is his own.
+    let with_secret = steps().flat_map(|s| &s.headers).any(|(_, text)| matches!(text, HeaderText::Secret { .. }));
+    let private = file.data.map_or(with_secret, |data| data == Data::Private);
     let (timeout, max_answer_bytes) = limits(file.limits.as_ref())?;
     let definition = Definition {
         name: file.name.value,
@@ -173,6 +188,7 @@ pub(super) fn read(text: &str) -> Result<Definition, Fault> {
         then,
         repeat: file.repeat.unwrap_or(Repeat::Never),
         approval: file.approval.unwrap_or_default(),
+        private,
         timeout,
         max_answer_bytes,
         url_line,

@@ -51,11 +51,13 @@ impl HttpTool {
                 let value = match text {
                     HeaderText::Plain(value) => value.clone(),
                     HeaderText::Secret { name, before } => {
-                        let secret = secrets.get(name).ok_or_else(|| format!("it needs the secret {name}; set `tools.secrets.{name}`"))?;
+                        let secret = secrets
+                            .get(name)
+                            .ok_or_else(|| format!("it needs the secret {name}; add it to `tools.secrets` in the configuration"))?;
                         used.push(secret);
                         let text = format!("{before}{}", secret.expose_secret());
                         let mut value = HeaderValue::from_str(&text).map_err(|_| {
-                            format!("the secret {name} has characters that a header cannot carry; check `tools.secrets.{name}`")
+                            format!("the secret {name} has characters that a header cannot carry; check it in `tools.secrets`")
                         })?;
                         value.set_sensitive(true);
                         value
@@ -73,12 +75,13 @@ impl HttpTool {
         self.definition.first.method == Method::GET
     }
 
-    async fn ask(&self, call: &Call) -> Result<String, String> {
+    /// The answer. `private` becomes true if anything came from a private network.
+    async fn ask(&self, call: &Call, private: &mut bool) -> Result<String, String> {
         let limit = self.definition.timeout.min(call.timeout);
         let deadline = Instant::now() + limit;
         let mut values = self.definition.with_defaults(&call.args);
         let key = format!("{}/{}", call.task, call.effect);
-        let first = self.send(&self.definition.first, &self.headers[0], &values, &key, limit).await?;
+        let first = self.send(&self.definition.first, &self.headers[0], &values, &key, limit, private).await?;
         let Some(then) = &self.definition.then else { return self.told(&self.definition.first, &first) };
         let json: Value = serde_json::from_slice(&first.body).map_err(|_| "the first answer is not JSON".to_owned())?;
         for (name, pointer) in &then.take {
@@ -89,7 +92,7 @@ impl HttpTool {
             };
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let second = self.send(&then.step, &self.headers[1], &values, &key, left).await?;
+        let second = self.send(&then.step, &self.headers[1], &values, &key, left, private).await?;
         self.told(&then.step, &second)
     }
 
@@ -100,6 +103,7 @@ impl HttpTool {
         values: &Map<String, Value>,
         key: &str,
         timeout: Duration,
+        private: &mut bool,
     ) -> Result<Response, String> {
         let mut headers = headers.clone();
         let mut body = Bytes::new();
@@ -122,6 +126,7 @@ impl HttpTool {
             max_body_bytes: Some(self.definition.max_answer_bytes),
         };
         let answer = self.egress.fetch(request).await.map_err(|e| e.to_string())?;
+        *private |= answer.private;
         if !answer.status.is_success() {
             let (text, kind) = text_of(&answer)?;
             let text = crate::web::readable(&text, kind).1;
@@ -171,7 +176,8 @@ impl Tool for HttpTool {
     }
 
     fn nature(&self) -> Nature {
-        Nature { repeat: self.definition.repeat, brings: Taint::UNTRUSTED, writes: false, approval: self.definition.approval }
+        let brings = if self.definition.private { Taint::BOTH } else { Taint::UNTRUSTED };
+        Nature { repeat: self.definition.repeat, brings, writes: false, approval: self.definition.approval }
     }
 
     fn check(&self, args: &Value) -> Result<(), String> {
@@ -205,9 +211,11 @@ impl Tool for HttpTool {
     }
 
     async fn run(&self, call: Call) -> Output {
-        match self.ask(&call).await {
+        let mut private = false;
+        let output = match self.ask(&call, &mut private).await {
             Ok(text) => Output::ok(text),
             Err(why) => Output::error(self.redactor.clean(why)),
-        }
+        };
+        Output { brings: if private { Taint::PRIVATE } else { Taint::NONE }, ..output }
     }
 }

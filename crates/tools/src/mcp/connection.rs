@@ -57,7 +57,8 @@ pub(super) struct Connection {
     pub(super) took: Duration,
     noise: Arc<Noise>,
     stop: CancellationToken,
-    service: AbortOnDropHandle<()>,
+    /// The library's side; gone once it has ended.
+    service: Option<AbortOnDropHandle<()>>,
     child: Option<Child>,
 }
 
@@ -97,7 +98,7 @@ impl Connection {
             Err(_) => return Err(format!("it did not greet within {} s", GREETING_MAX.as_secs())),
         };
         let (peer, stop) = (running.peer().clone(), CancellationToken::new());
-        let service = AbortOnDropHandle::new(tokio::spawn(run(running, stop.clone())));
+        let service = Some(AbortOnDropHandle::new(tokio::spawn(run(running, stop.clone()))));
         Ok(Self { peer, changed, took: begun.elapsed(), noise, stop, service, child })
     }
 
@@ -120,7 +121,10 @@ impl Connection {
     /// Waits until the connection has ended; why, in words.
     pub(super) async fn ended(&mut self) -> String {
         // The service ends as it sees the connection end; how, is in our own notes.
-        drop((&mut self.service).await);
+        if let Some(service) = &mut self.service {
+            drop(service.await);
+            self.service = None;
+        }
         match (self.noise.reason(), &mut self.child) {
             (Some(reason), _) => reason,
             (None, Some(child)) => timeout(CLOSE_MAX, child.ended()).await.unwrap_or_else(|_| "it closed its output".into()),
@@ -130,11 +134,11 @@ impl Connection {
 
     /// Ends it in order: closes, then the program is asked to end, then killed.
     pub(super) async fn close(self) {
-        let Self { stop, mut service, child, .. } = self;
+        let Self { stop, service, child, .. } = self;
         stop.cancel();
-        let closed = timeout(CLOSE_MAX, &mut service).await;
-        if closed.is_err() {
-            service.abort();
+        if let Some(service) = service {
+            // Not ended in time, it is aborted as it is dropped here.
+            drop(timeout(CLOSE_MAX, service).await);
         }
         if let Some(child) = child {
             child.end().await;
@@ -166,8 +170,7 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, String> {
     let (mut tools, mut cursor) = (Vec::new(), None);
     for _ in 0..PAGES_MAX {
         // Not the library's own listing: that one obeys the server on how long an old list may be kept.
-        let mut request = ListToolsRequest::default();
-        request.params = Some(PaginatedRequestParams::default().with_cursor(cursor));
+        let request = ListToolsRequest::with_param(PaginatedRequestParams::default().with_cursor(cursor));
         let page = match peer.send_request(ClientRequest::ListToolsRequest(request)).await {
             Ok(ServerResult::ListToolsResult(page)) => page,
             Ok(_) => return Err("its list of tools cannot be read".into()),

@@ -3,6 +3,7 @@
 //!
 //! Invariant: models see approved definitions only; the digest covers names, descriptions, schemas and hints as the server sent them.
 use crate::mcp::names::hex_digest;
+use crate::mcp::schema;
 use crate::mcp::text::clean;
 use crate::private_file;
 use rmcp::model::Tool as RemoteTool;
@@ -14,12 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// Longest description of a tool, bytes; the rest is cut.
 const DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
-/// Longest description inside a schema, bytes.
-const SCHEMA_TEXT_BYTES_MAX: usize = 2 * 1024;
-/// Largest schema of a tool, bytes.
-const SCHEMA_BYTES_MAX: usize = 32 * 1024;
-/// Deepest nesting of a schema.
-const SCHEMA_DEPTH_MAX: usize = 32;
 /// Most tools of one server.
 pub(super) const TOOLS_MAX: usize = 256;
 
@@ -155,7 +150,7 @@ pub(super) fn definitions(listed: &[RemoteTool]) -> (Definitions, Vec<String>) {
             left_out.push(format!("the tool '{shown}' is listed twice"));
             continue;
         }
-        match schema(Value::Object(tool.input_schema.as_ref().clone())) {
+        match schema::fit(Value::Object(tool.input_schema.as_ref().clone())) {
             Ok(input_schema) => {
                 let description = clean(tool.description.as_deref().unwrap_or_default(), DESCRIPTION_BYTES_MAX);
                 tools.insert(tool.name.to_string(), Definition { name: tool.name.to_string(), description, input_schema, digest });
@@ -165,48 +160,6 @@ pub(super) fn definitions(listed: &[RemoteTool]) -> (Definitions, Vec<String>) {
     }
     let digest = hex_digest(format!("{digests:?}").as_bytes());
     (Definitions { digest, tools: tools.into_values().collect() }, left_out)
-}
-
-/// The schema, if it is one that arguments can be checked against without harm.
-fn schema(mut schema: Value) -> Result<Value, String> {
-    if schema.to_string().len() > SCHEMA_BYTES_MAX {
-        return Err(format!("its schema is larger than {SCHEMA_BYTES_MAX} bytes"));
-    }
-    if depth(&schema) > SCHEMA_DEPTH_MAX {
-        return Err(format!("its schema is nested deeper than {SCHEMA_DEPTH_MAX}"));
-    }
-    if schema.get("type").is_some_and(|t| t != "object") {
-        return Err("its schema does not describe an object".into());
-    }
-    schema["type"] = json!("object");
-    clean_texts(&mut schema);
-    Ok(schema)
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(all) => 1 + all.iter().map(depth).max().unwrap_or(0),
-        Value::Object(all) => 1 + all.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// Descriptions inside a schema are text of strangers too. Other texts (names, choices, patterns) are what a call must match.
-fn clean_texts(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            for (key, inner) in map.iter_mut() {
-                match inner {
-                    Value::String(text) if matches!(key.as_str(), "description" | "title" | "$comment") => {
-                        *text = clean(text, SCHEMA_TEXT_BYTES_MAX);
-                    }
-                    other => clean_texts(other),
-                }
-            }
-        }
-        Value::Array(all) => all.iter_mut().for_each(clean_texts),
-        _ => {}
-    }
 }
 
 /// The same text for the same value, whatever the order of keys.

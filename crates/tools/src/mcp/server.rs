@@ -106,6 +106,15 @@ pub(super) struct Server {
     calls: Semaphore,
 }
 
+/// Says that nobody watches over the server any more, however that came about: no call must wait for ever.
+struct Stopped(Arc<Server>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.set(ServerState::Stopped);
+    }
+}
+
 /// Why a connection that served calls is given up.
 enum End {
     Stop,
@@ -165,6 +174,7 @@ impl Server {
 
     /// Keeps the server connected until `stop`. `version` grows whenever the set of tools changes.
     pub(super) async fn run(self: Arc<Self>, means: Arc<Means>, pins: Pins, version: watch::Sender<u64>, stop: CancellationToken) {
+        let _stopped = Stopped(Arc::clone(&self));
         let mut pause = PAUSE_FIRST;
         while !stop.is_cancelled() {
             self.shown.send_modify(|s| s.attempts = s.attempts.saturating_add(1));
@@ -214,7 +224,6 @@ impl Server {
             }
             pause = if matches!(end, End::Changed(_)) { PAUSE_FIRST } else { (pause * 2).min(PAUSE_MAX) };
         }
-        self.set(ServerState::Stopped);
     }
 
     /// Until it makes sense to connect again.

@@ -1,10 +1,11 @@
 //! A tool of an MCP server as a tool of agents.
 use crate::mcp::names::tool_name;
 use crate::mcp::pins::Definition;
+use crate::mcp::schema;
 use crate::mcp::server::Server;
 use crate::tool::{Call, Nature, Output, Outward, Tool};
 use async_trait::async_trait;
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::Validator;
 use maos_engine::event::Repeat;
 use maos_engine::message::ToolSpec;
 use maos_engine::taint::Taint;
@@ -27,8 +28,7 @@ impl McpTool {
     /// # Errors
     /// Its schema is not one.
     pub(super) fn new(server: &Arc<Server>, definition: &Definition) -> Result<Self, String> {
-        let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-        let validator = options.build(&definition.input_schema).map_err(|e| format!("its schema is not valid: {e}"))?;
+        let validator = schema::validator(&definition.input_schema)?;
         let description = match definition.description.trim() {
             "" => format!("The tool {} of the MCP server {}.", definition.name, server.config.name),
             text => text.to_owned(),
@@ -82,6 +82,7 @@ impl Tool for McpTool {
         let Value::Object(args) = call.args else {
             return Output::error("The arguments must be an object.");
         };
-        self.server.call(&self.remote, args, &call.effect.to_string(), call.timeout).await
+        let call_id = format!("{}/{}", call.task, call.effect);
+        self.server.call(&self.remote, args, &call_id, call.timeout).await
     }
 }

@@ -73,7 +73,8 @@ impl WebFetch {
             about.push_str(&format!("\nThe page is longer than the limit of {} bytes; the rest was not read.", answer.body.len()));
         }
         let told = framed(&clipped(&answer.url), &format!("{about}\n\n{}", piece.text));
-        Ok(if failed { Output::error(told) } else { Output::ok(told) })
+        let output = if failed { Output::error(told) } else { Output::ok(told) };
+        Ok(Output { brings: private_mark(answer.private), ..output })
     }
 }
 
@@ -124,6 +125,11 @@ impl Tool for WebFetch {
 fn parse(args: &Value) -> Result<Args, String> {
     Args::deserialize(args)
         .map_err(|e| format!("the arguments are not right: {e}; give {{\"url\": \"https://…\"}} and, to read on, \"offset\""))
+}
+
+/// What comes from a private network is the user's own data.
+fn private_mark(private: bool) -> Taint {
+    if private { Taint::PRIVATE } else { Taint::NONE }
 }
 
 fn content_type(incoming: &Incoming) -> String {

@@ -154,7 +154,7 @@ impl Writer {
 
     fn open(&mut self, tag: &StartTag<()>) {
         let name = String::from_utf8_lossy(&tag.name).into_owned();
-        let hidden = attribute(&tag.attributes, b"hidden").is_some() || attribute(&tag.attributes, b"aria-hidden") == Some(b"true");
+        let hidden = is_hidden(&tag.attributes);
         if !tag.self_closing || !matches!(name.as_str(), "svg" | "math") {
             enter(&mut self.never, &name, &NEVER);
             if hidden && self.never.is_none() && !is_void(&name) {
@@ -274,6 +274,16 @@ impl Writer {
     }
 }
 
+/// Whether an element says that readers do not see it. Style sheets are not read, so this finds only what is written at the element.
+fn is_hidden(attributes: &Attributes) -> bool {
+    let style: String = attribute(attributes, b"style").map(String::from_utf8_lossy).unwrap_or_default().split_whitespace().collect();
+    let style = style.to_ascii_lowercase();
+    attribute(attributes, b"hidden").is_some()
+        || attribute(attributes, b"aria-hidden") == Some(b"true")
+        || style.contains("display:none")
+        || style.contains("visibility:hidden")
+}
+
 /// Elements that begin a new paragraph.
 fn is_block(name: &str) -> bool {
     matches!(
@@ -337,7 +347,7 @@ mod tests {
             <ul><li>one<li>two<ul><li>deep</li></ul></li></ul><ol><li>a</li><li>b</li></ol>
             <table><tr><th>Name</th><th>Cost</th></tr><tr><td>x</td><td>1</td></tr></table>
             <pre>  keep
-   this</pre><img src=x alt="A chart"><!-- a comment --><p hidden>secret</p><footer>legal</footer></body></html>"#;
+   this</pre><img src=x alt="A chart"><!-- a comment --><p hidden>secret</p><div style="color: red; Display : none"><p>secret</p></div><footer>legal</footer></body></html>"#;
         let (title, text) = readable(html);
         assert_eq!(title.as_deref(), Some("A & B"));
         let expected = "# Cloud\u{a0}costs\n\nFirst bold text, see this (https://example.org/x) and that.\n- one\n- two\n  - deep\n1. a\n2. b\n\nName | Cost\nx | 1\n\n  keep\n   this\n\n[image: A chart]\n\nlegal";

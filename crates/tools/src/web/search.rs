@@ -104,8 +104,8 @@ impl SearchBackend {
     fn setting(&self) -> &'static str {
         match self {
             Self::SearXng { .. } => "web.searxng_url (SearXNG answers JSON only if `search.formats` in its settings.yml has `json`)",
-            Self::Brave { .. } => "web.brave_key",
-            Self::Tavily { .. } => "web.tavily_key",
+            Self::Brave { .. } => "web.brave_api_key",
+            Self::Tavily { .. } => "web.tavily_api_key",
         }
     }
 
@@ -179,7 +179,7 @@ struct Args {
 }
 
 impl WebSearch {
-    /// With an engine. The policy of `egress` must contain [`SearchBackend::private_place`].
+    /// With an engine. The policy of `egress` must contain [`SearchBackend::private_place`] (see [`Egress::also`]).
     pub fn new(backend: SearchBackend, egress: Egress) -> Self {
         Self { backend, egress }
     }

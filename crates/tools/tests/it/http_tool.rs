@@ -2,6 +2,7 @@
 use crate::web_server::{Answer, Asked, TASK, WebServer, bad, good, is_safe};
 use maos_egress::{Egress, Policy};
 use maos_engine::event::Repeat;
+use maos_engine::taint::Taint;
 use maos_tools::http_tool::{Loaded, load};
 use maos_tools::{Approval, Outward, Tool};
 use secrecy::SecretString;
@@ -39,7 +40,7 @@ fn the_built_in_tools_are_offered_without_a_folder() {
     assert_eq!(names, ["arxiv_search", "pubmed_search"]);
     assert!(loaded.errors.is_empty() && loaded.not_offered.is_empty());
     for tool in &loaded.tools {
-        assert!(is_safe(&**tool));
+        assert!(is_safe(&**tool) && tool.nature().brings == Taint::UNTRUSTED);
         let long = json!({"query": "x".repeat(200)});
         assert!(tool.outward(&long).unwrap().allowed, "the operator's host, only read");
         assert!(tool.check(&json!({"query": "x", "count": 1000})).is_err());
@@ -118,6 +119,7 @@ async fn a_tool_that_writes_sends_typed_values_its_key_and_a_secret() {
     let loaded = load_files(&[("ticket.yml", &ticket(&server))], &[("TICKETS", SECRET)], &server.egress());
     let tool = tool(&loaded, "ticket");
     assert_eq!((tool.nature().repeat, tool.nature().approval), (Repeat::Never, Approval::OutsideAllowlist), "undeclared is never repeated");
+    assert_eq!(tool.nature().brings, Taint::BOTH, "what needs a key may be the user's own");
     let args = json!({"project": "a/../b?x", "title": "{urgent} \"quoted\" ${HOME}", "tags": ["x", "y"]});
     assert_eq!(tool.outward(&args), Some(Outward { to: "127.0.0.1".to_owned(), allowed: false }));
     let text = good(&*tool, args).await;
@@ -157,7 +159,7 @@ async fn a_tool_without_its_secret_is_not_offered() {
     assert!(loaded.errors.is_empty() && loaded.tools.len() == 2);
     assert_eq!(
         (loaded.not_offered[0].name.as_str(), loaded.not_offered[0].why.as_str()),
-        ("ticket", "it needs the secret TICKETS; set `tools.secrets.TICKETS`")
+        ("ticket", "it needs the secret TICKETS; add it to `tools.secrets` in the configuration")
     );
     let loaded = load_files(&[("ticket.yml", &ticket(&server))], &[("TICKETS", "CANARY\n")], &server.egress());
     assert!(loaded.not_offered[0].why.contains("characters") && !loaded.not_offered[0].why.contains("CANARY"));
@@ -199,6 +201,7 @@ fn a_wrong_file_says_where_and_what() {
         ("name: t\n", "name: t\nextract: {pointer: a}\n", 2, "JSON pointer"),
         ("name: t\n", "name: t\nrepeat: always\n", 2, "safe"),
         ("name: t\n", "name: t\napproval: maybe\n", 2, "outside_allowlist"),
+        ("name: t\n", "name: t\ndata: mine\n", 2, "public"),
         ("name: t\n", "name: t\nlimits: {timeout: 0}\n", 2, "from 1 to 300"),
         ("name: t\n", "name: t\nlimits: {time: 1}\n", 2, "timeout"),
         ("name: t\n", "name: t\nthen: {take: {id: /a}, url: 'https://a.org/{id}'}\n", 6, "choose another"),
@@ -245,7 +248,7 @@ fn the_documented_example_is_sound() {
     for text in examples.iter().filter(|t| t.contains("\nparameters:")) {
         let name = text.lines().find_map(|l| l.strip_prefix("name: ")).unwrap().to_owned();
         let loaded = load_files(&[(&format!("{name}.yml"), text)], &[("PATENTSVIEW_KEY", SECRET), ("TICKETS_TOKEN", SECRET)], &egress);
-        tool(&loaded, &name);
+        assert_eq!(tool(&loaded, &name).nature().brings, Taint::UNTRUSTED);
         names.push(name);
     }
     assert!(names.contains(&"patent_db_access".to_owned()), "{names:?}");

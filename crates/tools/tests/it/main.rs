@@ -1,11 +1,16 @@
-//! The tools against real servers on loopback.
+//! The tools against real programs, files and servers on loopback.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the counts are part of the proof")]
 mod http_tool;
+mod mcp;
+mod mcp_config;
+mod mcp_faults;
 mod programs;
 mod search;
+mod skills;
 mod ssrf;
 mod web;
 mod web_server;
+mod world;
 #[path = "../../../egress/tests/world/mod.rs"]
 mod world;

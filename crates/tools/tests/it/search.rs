@@ -25,8 +25,9 @@ async fn searxng_is_asked_for_json_and_may_be_private() {
     let body = json!({"results": answer("content", 30)}).to_string();
     let server = WebServer::fixed(200, "application/json", body).await;
     let backend = SearchBackend::searxng(&server.url("/searx")).unwrap();
-    let policy = Policy { allow_private: backend.private_place().into_iter().collect(), ..Policy::default() };
-    let tool = WebSearch::new(backend, Egress::new(policy).unwrap());
+    let plain = Egress::new(Policy::default()).unwrap();
+    let tool = WebSearch::new(backend.clone(), plain.also(backend.private_place()).unwrap());
+    assert!(plain.check_url(&server.url("/")).is_err(), "nobody else reaches it");
     assert!(is_safe(&tool) && tool.outward(&json!({"query": "x"})).unwrap().allowed);
     let text = good(&tool, json!({"query": "cloud & costs"})).await;
     assert!(text.contains("1. T0\n   https://e.org/0\n   About 0") && text.contains("8. T7") && !text.contains("9. T8"), "{text}");
@@ -60,8 +61,8 @@ async fn tavily_is_asked_by_post() {
 #[tokio::test]
 async fn failures_say_what_to_check_and_show_no_key() {
     for (status, body, expected) in [
-        (401, format!("bad key {KEY}"), "web.brave_key"),
-        (403, String::new(), "web.brave_key"),
+        (401, format!("bad key {KEY}"), "web.brave_api_key"),
+        (403, String::new(), "web.brave_api_key"),
         (429, String::new(), "later"),
         (500, KEY.to_owned(), "status 500"),
         (200, "<html>".to_owned(), "not its JSON form"),

@@ -33,7 +33,9 @@ fn web_fetch_reaches_nothing() {
         world.nothing_reached(before, "a redirect");
         // The control: the public internet is reached.
         let output = tool.run(call(&json!({"url": "http://public.test/"}))).await;
-        assert!(output.text.contains("reached 93.184.216.34:80"), "{}", output.text);
+        assert!(output.text.contains("reached 93.184.216.34:80") && output.brings.is_none(), "{}", output.text);
+        let output = tool.run(call(&json!({"url": format!("http://{HELPER}:{HELPER_PORT}/")}))).await;
+        assert!(output.brings.private, "what a private network says is the user's own data");
     });
     println!("web_fetch: {} vectors, 0 packets", vectors().len());
 }
