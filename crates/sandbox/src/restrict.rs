@@ -170,7 +170,7 @@ fn drop_capabilities() -> Result<(), String> {
     let status = std::fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))?;
     let left = |name: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim);
-        u64::from_str_radix(value, 16).map_or(true, |bits| bits != 0)
+        u64::from_str_radix(value, 16) != Ok(0)
     };
     let root = nix::unistd::geteuid().is_root();
     match ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"].into_iter().chain(root.then_some("CapBnd:")).find(|name| left(name)) {

@@ -11,6 +11,5 @@ mod skills;
 mod ssrf;
 mod web;
 mod web_server;
-mod world;
 #[path = "../../../egress/tests/world/mod.rs"]
 mod world;
