@@ -235,3 +235,44 @@ fn next_number() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Beneath;
+    use nix::errno::Errno;
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::Mode;
+    use std::path::Path;
+
+    /// Both ways to open agree on what is inside and what is not.
+    #[test]
+    fn the_way_for_old_kernels_refuses_what_openat2_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/b/file"), "x").unwrap();
+        std::fs::write(dir.path().join("secret"), "x").unwrap();
+        std::os::unix::fs::symlink(dir.path(), root.join("out")).unwrap();
+        std::os::unix::fs::symlink("b", root.join("a/link")).unwrap();
+        std::os::unix::fs::symlink("file", root.join("a/b/last")).unwrap();
+        let files = Beneath::open(&root).unwrap();
+        for (path, allowed) in [
+            ("a/b/file", true),
+            ("./a/./b/file", true),
+            ("a", true),
+            ("", true),
+            ("out/secret", false),
+            ("a/link/file", false),
+            ("a/b/last", false),
+            ("../secret", false),
+            ("a/../../secret", false),
+            ("/etc/passwd", false),
+            ("a/none", false),
+        ] {
+            let kernel = files.open_at(Path::new(path), OFlag::O_RDONLY, Mode::empty());
+            let walked = files.walk_open(Path::new(path), OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+            assert_eq!((kernel.is_ok(), walked.is_ok()), (allowed, allowed), "{path}: {kernel:?} {walked:?}");
+        }
+        assert_eq!(files.open_at(Path::new("out"), OFlag::O_RDONLY, Mode::empty()).unwrap_err(), Errno::ELOOP);
+    }
+}

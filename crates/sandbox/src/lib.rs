@@ -21,6 +21,7 @@ mod python;
 mod record;
 mod restrict;
 mod sandbox;
+mod start;
 mod supervise;
 mod tier;
 mod watch;

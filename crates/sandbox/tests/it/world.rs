@@ -140,7 +140,6 @@ pub(crate) async fn battle(place: &Place, name: &str, code: &str, control: bool)
     let before = world.state();
     let done = place.python(&format!("{}{code}", world.prelude())).await;
     let said = format!("{}{}", done.stdout.text(), done.stderr.text());
-    println!("== {name} in {:?}\n{said}", place.sandbox.tier());
     assert!(!said.contains("WON"), "{name} in {:?} won: {said}", place.sandbox.tier());
     assert!(!said.contains("Traceback") && !said.contains("SyntaxError"), "{name}: the attempt itself is broken: {said}");
     assert_eq!(world.state(), before, "{name} in {:?} changed what is outside: {said}", place.sandbox.tier());

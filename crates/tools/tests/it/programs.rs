@@ -50,7 +50,7 @@ async fn a_small_project_is_written_tested_repaired_and_tested_again() {
         let bench = Bench::new(choice, Quota::default()).await;
         let out =
             bench.run("write_file", json!({"path": "app/users.py", "content": "def add(users, name):\n    users.append(nam)\n"})).await;
-        assert_eq!((out.text.as_str(), out.is_error), ("created \"app/users.py\": 50 bytes", false));
+        assert_eq!((out.text.as_str(), out.is_error), ("created \"app/users.py\": 44 bytes", false));
         let test = "import unittest\nfrom app.users import add\nclass T(unittest.TestCase):\n    def test_add(self):\n        users = []\n        add(users, 'x')\n        self.assertEqual(users, ['x'])\n";
         bench.run("write_file", json!({"path": "test_users.py", "content": test})).await;
         let out = bench.run("run_shell", json!({"command": "set -o pipefail; python3 -m unittest 2>&1 | tail -5"})).await;
@@ -65,7 +65,7 @@ async fn a_small_project_is_written_tested_repaired_and_tested_again() {
         let out = bench.run("read_file", json!({"path": "/workspace/report.txt"})).await;
         assert_eq!(out.text, "passed\n");
         let out = bench.run("list_files", json!({})).await;
-        assert_eq!(out.text, "app/\napp/users.py (51 bytes)\nreport.txt (7 bytes)\ntest_users.py (185 bytes)\n");
+        assert_eq!(out.text, "app/\napp/users.py (45 bytes)\nreport.txt (7 bytes)\ntest_users.py (185 bytes)\n");
     }
 }
 
