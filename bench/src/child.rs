@@ -6,7 +6,6 @@ use maos_engine::Time;
 use maos_engine::ids::TaskId;
 use maos_engine::task::Task;
 use maos_llm::{ClaudeOptions, Options as LlmOptions};
-use maos_runtime::tools::ToolBox;
 use maos_runtime::{Hint, Options, Runtime, Submit};
 use maos_store::PAGE_ROWS_MAX;
 use serde::{Deserialize, Serialize};
@@ -105,7 +104,7 @@ fn submission(n: usize) -> Submit {
 }
 
 async fn run(job: &Job) -> Result<Done> {
-    let maos = Runtime::open(options(job), "bench", ToolBox::default()).await?;
+    let maos = Runtime::open(options(job), "bench", vec![]).await?;
     for n in 0..job.warm_up {
         one(&maos, 1_000_000 + n).await?;
     }

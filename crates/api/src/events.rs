@@ -31,6 +31,10 @@ words! {
         TaskPaused = "task.paused",
         /// It goes on.
         TaskResumed = "task.resumed",
+        /// A person is asked: `{"question_id","kind","text","options","tool","to","step_id"}`.
+        TaskInputRequested = "task.input_requested",
+        /// A person answered: `{"question_id","kind","approved"}`.
+        TaskInputReceived = "task.input_received",
         /// It ended with a result.
         TaskCompleted = "task.completed",
         /// It ended without a result.
@@ -67,6 +71,12 @@ words! {
         AgentTerminated = "agent.terminated",
         /// A message between agents.
         MessageSent = "message.sent",
+        /// Voters are asked whether the result is good: `{"round","voters"}`.
+        ConsensusOpened = "consensus.opened",
+        /// A vote: `{"round","vote","confidence","reason"}`.
+        ConsensusVoted = "consensus.voted",
+        /// A ballot is over: `{"round","outcome"}`.
+        ConsensusClosed = "consensus.closed",
         /// A key of the shared state changed.
         StateChanged = "state.changed",
         /// Tokens or cost changed.

@@ -9,21 +9,25 @@ pub mod client;
 #[cfg(feature = "client")]
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod limits;
 pub mod money;
 pub mod page;
+pub mod people;
 pub mod plan;
 pub mod problem;
 pub mod query;
 #[cfg(feature = "client")]
 mod routes;
 pub mod shared;
+pub mod size;
 #[cfg(feature = "client")]
 pub mod stream;
 pub mod system;
 pub mod tasks;
 pub mod time;
 pub mod usage;
+pub mod votes;
 pub mod words;
 
 #[cfg(feature = "client")]

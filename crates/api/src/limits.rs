@@ -36,3 +36,21 @@ pub const QUERY_VALUE_BYTES_MAX: usize = 4096;
 pub const LOG_LINES_MAX: u32 = 10_000;
 /// Most bytes of text one answer of `/output` holds for each section.
 pub const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
+/// Largest uploaded file.
+pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Longest name of a file in a workspace.
+pub const FILE_NAME_BYTES_MAX: usize = 512;
+/// Most files attached to one task.
+pub const ATTACHMENTS_MAX: usize = 1_000;
+/// Most agents one request may spawn.
+pub const SPAWN_AGENTS_MAX: u32 = 1_000;
+/// Most capabilities an agent may be spawned with.
+pub const CAPABILITIES_MAX: usize = 64;
+/// Longest capability.
+pub const CAPABILITY_BYTES_MAX: usize = 64;
+/// Least memory an agent's programs may be given.
+pub const AGENT_MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// Longest answer of a person.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Longest reason of a refusal.
+pub const REASON_BYTES_MAX: usize = 4 * 1024;

@@ -70,7 +70,13 @@ catalogue! {
         "List tasks with `maos task list`.";
     /// No such agent.
     AgentNotFound = "agent-not-found": 404 exit 3 retry false, "Agent not found",
-        "See the agents of a task with `maos task show TASK`.";
+        "List agents with `maos agent list`.";
+    /// No such question in this task.
+    QuestionNotFound = "question-not-found": 404 exit 3 retry false, "Question not found",
+        "List what is asked with `maos task input TASK`.";
+    /// The task has no such file.
+    ArtifactNotFound = "artifact-not-found": 404 exit 3 retry false, "Artifact not found",
+        "List the files of the task with `maos task results TASK -o json`.";
     /// No such configuration key.
     ConfigKeyNotFound = "config-key-not-found": 404 exit 3 retry false, "Configuration key not found",
         "List all keys with `maos config show`.";
@@ -80,6 +86,9 @@ catalogue! {
     /// The state it is in does not allow this.
     InvalidState = "invalid-state": 409 exit 5 retry false, "Wrong state",
         "Look at its state with `maos task show TASK`.";
+    /// The question was answered before.
+    QuestionAnswered = "question-answered": 409 exit 5 retry false, "Already answered",
+        "See what is still asked with `maos task input TASK`.";
     /// The same Idempotency-Key is being worked on.
     IdempotencyInProgress = "idempotency-in-progress": 409 exit 5 retry true, "Request in progress",
         "Wait, then send the same request again.";
@@ -89,6 +98,9 @@ catalogue! {
     /// The body is too large.
     PayloadTooLarge = "payload-too-large": 413 exit 2 retry false, "Payload too large",
         "Send at most 1 MiB; put long material into files.";
+    /// An uploaded file is too large.
+    FileTooLarge = "file-too-large": 413 exit 2 retry false, "File too large",
+        "Upload at most 256 MiB in one file; split it, or leave out what is not needed.";
     /// The body is not declared as JSON.
     UnsupportedMediaType = "unsupported-media-type": 415 exit 2 retry false, "Unsupported media type",
         "Send `Content-Type: application/json`.";

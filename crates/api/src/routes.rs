@@ -1,14 +1,17 @@
 //! One method for each route. Errors are those of [`ClientError`]; the doc of a method names the problems it is likely to meet.
+mod agents;
+mod files;
+
 use serde_json::Value;
 
-use crate::agents::{Agent, AgentType};
+use crate::agents::Agent;
 use crate::analysis::Analysis;
 use crate::client::{Call, Client, json};
 use crate::error::ClientError;
 use crate::page::List;
 use crate::plan::Plan;
 use crate::problem::ProblemInfo;
-use crate::query::{AgentQuery, LogQuery, OutputQuery, Query, TaskQuery, WaitQuery};
+use crate::query::{LogQuery, OutputQuery, Query, TaskQuery, WaitQuery};
 use crate::shared::{Message, Output, StateEntry};
 use crate::system::{ConfigEntry, ConfigPut, ConfigView, Health, LogEntry, ModelInfo, Status, Version};
 use crate::tasks::{Results, Task, TaskPatch, TaskSubmit};
@@ -153,30 +156,6 @@ impl Client {
     /// As [`ClientError`]; `task-not-found`.
     pub async fn output(&self, id: &str, query: &OutputQuery) -> Result<Output, ClientError> {
         self.get(&["api", "tasks", id, "output"], query.to_pairs()).await
-    }
-
-    /// `GET /api/agents`.
-    ///
-    /// # Errors
-    /// As [`ClientError`].
-    pub async fn agents(&self, query: &AgentQuery) -> Result<List<Agent>, ClientError> {
-        self.get(&["api", "agents"], query.to_pairs()).await
-    }
-
-    /// `GET /api/agents/{id}`.
-    ///
-    /// # Errors
-    /// As [`ClientError`]; `agent-not-found`.
-    pub async fn agent(&self, id: &str) -> Result<Agent, ClientError> {
-        self.get(&["api", "agents", id], Vec::new()).await
-    }
-
-    /// `GET /api/agent-types`.
-    ///
-    /// # Errors
-    /// As [`ClientError`].
-    pub async fn agent_types(&self) -> Result<List<AgentType>, ClientError> {
-        self.get(&["api", "agent-types"], Vec::new()).await
     }
 
     /// `GET /api/status`.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::files::{Artifact, Attachment};
 use crate::money::Money;
 use crate::time::Time;
+use crate::votes::Consensus;
 use crate::words::{AgentStatus, Priority, StepState, TaskStatus, TaskType};
 
 /// A new task. Unknown fields are refused, so that a typing error is not silently ignored.
@@ -52,6 +54,10 @@ pub struct TaskSubmit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::money::MoneyInput>, inline)]
     pub max_cost: Option<Money>,
+    /// Uploaded files that stand in the task's workspace before the first agent starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub attachments: Vec<Attachment>,
     /// Independent voters must agree with the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_consensus: Option<bool>,
@@ -121,6 +127,12 @@ pub struct Task {
     pub require_consensus: bool,
     /// Share of the votes needed.
     pub consensus_threshold: Option<f64>,
+    /// The ballots over its result; null when no ballot was held, and in lists.
+    pub consensus: Option<Consensus>,
+    /// Files given with it.
+    pub attachments: Vec<Attachment>,
+    /// Questions and requests for consent that wait for a person.
+    pub questions: u32,
     /// Background that every agent sees.
     pub context: Option<String>,
     /// Rules that every agent must keep.
@@ -310,17 +322,6 @@ impl ResultText {
     pub fn markdown(text: impl Into<String>) -> Self {
         Self { format: "markdown".into(), text: text.into() }
     }
-}
-
-/// A file a task made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Artifact {
-    /// File name.
-    pub name: String,
-    /// Size in bytes.
-    pub bytes: u64,
-    /// MIME type.
-    pub media_type: String,
 }
 
 /// The output of one step.

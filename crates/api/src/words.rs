@@ -147,6 +147,8 @@ words! {
         Ready = "READY",
         /// An agent works on it.
         Running = "RUNNING",
+        /// Waits for a person's answer.
+        Waiting = "WAITING",
         /// Has its output.
         Completed = "COMPLETED",
         /// Given up.

@@ -1,6 +1,8 @@
 //! The command line's shape: global flags and the list of commands. What a command takes stands in the command's own file.
 use crate::commands;
+use crate::error::CliError;
 use crate::print::{ColorChoice, Format, UiFlags};
+use crate::task::TaskCommand;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +36,6 @@ pub(crate) struct Global {
     #[arg(
         short = 'o',
         long,
-        alias = "output",
         global = true,
         value_enum,
         value_name = "FORMAT",
@@ -43,6 +44,9 @@ pub(crate) struct Global {
         display_order = 900
     )]
     pub(crate) format: Option<Format>,
+    /// The same as --format, where a command does not use it for a path
+    #[arg(id = "output", long, global = true, hide = true, value_name = "FORMAT", conflicts_with_all = ["format", "json"])]
+    pub(crate) output: Option<String>,
     /// The same as -o json
     #[arg(long, global = true, conflicts_with = "format", display_order = 901)]
     pub(crate) json: bool,
@@ -111,6 +115,8 @@ pub(crate) enum Command {
     Health(commands::health::HealthArgs),
     /// Submit, follow and manage tasks
     Task(crate::task::TaskArgs),
+    /// List, spawn and manage agents and their types
+    Agent(crate::agent::AgentArgs),
     /// Small models that run on this machine
     Model(commands::model::ModelArgs),
     /// MCP servers: tools for agents, and MAOS as a server
@@ -131,6 +137,26 @@ pub(crate) enum Command {
     Version,
     /// Show help on a command or topic
     Help(commands::help::HelpArgs),
+}
+
+impl Cli {
+    /// Takes `--output FORMAT` for `--format FORMAT`, unless the command has a path of that name.
+    ///
+    /// # Errors
+    /// Exit 2 when it is no format.
+    pub(crate) fn settle_output(mut self) -> Result<Self, CliError> {
+        let is_path = matches!(&self.command, Some(Command::Task(task)) if matches!(&task.command, TaskCommand::Results(_)));
+        if let Some(word) = self.global.output.as_deref().filter(|_| !is_path) {
+            let format = <Format as clap::ValueEnum>::from_str(word, true).map_err(|_| {
+                let names = <Format as clap::ValueEnum>::value_variants().iter().map(|f| f.name()).collect::<Vec<_>>().join(", ");
+                let word = crate::print::text::clean_line(word);
+                CliError::usage(format!("invalid value '{word}' for '--output <FORMAT>'"), "maos help formats")
+                    .because(format!("possible values: {names}"))
+            })?;
+            self.global.format = Some(format);
+        }
+        Ok(self)
+    }
 }
 
 /// Parses a duration for a flag.

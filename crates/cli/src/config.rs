@@ -206,6 +206,13 @@ impl Config {
     }
 
     /// Bytes.
+    /// A fraction, in thousandths.
+    pub(crate) fn fraction_milli(&self, name: &str) -> Option<u32> {
+        match self.get(name).value {
+            Some(Value::Fraction(n)) => u32::try_from(n).ok(),
+            _ => None,
+        }
+    }
     pub(crate) fn size(&self, name: &str) -> Option<u64> {
         match self.get(name).value {
             Some(Value::Size(bytes)) => Some(bytes),

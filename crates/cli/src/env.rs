@@ -46,6 +46,11 @@ impl Env {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// All variables.
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
+        self.vars.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
     /// Adds a variable unless it is set already (the process environment wins over an env file).
     pub(crate) fn add_default(&mut self, name: String, value: String) {
         self.vars.entry(name).or_insert(value);

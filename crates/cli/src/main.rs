@@ -1,6 +1,7 @@
 //! The `maos` program: reads the command line, does one command, ends with its exit code.
 //!
 //! Invariant: nothing slow happens before the command is known: no async runtime, no TLS, no file is read for `--help` and `version`.
+mod agent;
 mod app;
 mod args;
 mod client;
@@ -31,7 +32,14 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The word that makes this program the helper of its own sandbox. No command of people: it is handed its orders by the server.
+pub(crate) const SANDBOX_EXEC: &str = "sandbox-exec";
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == SANDBOX_EXEC) {
+        let args: Vec<String> = std::env::args_os().skip(2).map(|a| a.to_string_lossy().into_owned()).collect();
+        return maos_sandbox::helper_main(&args);
+    }
     let mut env = Env::of_process();
     let argv: Vec<OsString> = std::env::args_os().collect();
     panics::install(&env);
@@ -67,7 +75,13 @@ fn parse(env: &Env, argv: &[OsString]) -> Result<Cli, ExitCode> {
         command = command.color(clap::ColorChoice::Always);
     }
     let error = match command.clone().try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => return Ok(cli),
+        Ok(cli) => match cli.settle_output() {
+            Ok(cli) => return Ok(cli),
+            Err(error) => {
+                print::error::print(&Ui::new(env, UiFlags { format: None, color, quiet: false, verbose: false, no_input: true }), &error);
+                return Err(ExitCode::from(error.exit as u8));
+            }
+        },
         Err(error) => error,
     };
     if !error.use_stderr() {
@@ -106,6 +120,7 @@ fn run(app: &App, command: Option<Command>) -> Outcome {
         Some(Command::Status(args)) => commands::status::run(app, &args),
         Some(Command::Health(args)) => commands::health::run(app, &args),
         Some(Command::Task(args)) => task::run(app, args.command),
+        Some(Command::Agent(args)) => agent::run(app, args.command),
         Some(Command::Model(args)) => commands::model::run(app, args.command),
         Some(Command::Mcp(args)) => commands::mcp::run(app, &args.command),
         Some(Command::Skill(args)) => commands::skill::run(app, &args.command),

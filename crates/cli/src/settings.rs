@@ -5,10 +5,13 @@ use crate::config::{Config, Origin};
 use crate::error::CliError;
 use crate::home::Home;
 use crate::logging::LogOptions;
+use maos_engine::consensus::Strategy;
 use maos_engine::message::{CallError, FailureClass};
 use maos_llm::{
     ClaudeOptions, Endpoint, Fallback, LocalOptions, ModelRef, OpenAiOptions, Provider, RateOptions, Resolved, ScriptedOptions, Timeouts,
 };
+use maos_runtime::tools::Approval;
+use maos_tools::web::SearchBackend;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -203,7 +206,7 @@ fn rates(config: &Config) -> BTreeMap<String, RateOptions> {
 }
 
 /// What the runtime is told.
-pub(crate) fn runtime(home: &Home, config: &Config, models: maos_llm::Options) -> maos_runtime::Options {
+pub(crate) fn runtime(home: &Home, config: &Config, models: maos_llm::Options, start: &Start) -> Result<maos_runtime::Options, CliError> {
     let mut options = maos_runtime::Options::new(home.dir().to_owned());
     options.database_url = format!("sqlite:{}", home.database().display());
     options.models = models;
@@ -222,7 +225,110 @@ pub(crate) fn runtime(home: &Home, config: &Config, models: maos_llm::Options) -
     let money = |key: &str| config.money(key).map(maos_engine::money::Money);
     options.budget_daily = money("budget.daily");
     options.budget_task = money("budget.per_task");
-    options
+    options.context_tokens = number(config, "agents.defaults.context_tokens").or(match &options.models.local {
+        // The local server was started with this much room.
+        Some(_) if options.models.claude.is_none() && options.models.openai.is_none() => number(config, "local.context_tokens"),
+        _ => None,
+    });
+    options.consensus = consensus(config);
+    options.tools = tools(home, config, start)?;
+    Ok(options)
+}
+
+/// What this start of the server says besides the configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Start {
+    /// Programs of agents run uncontained.
+    pub(crate) no_sandbox: bool,
+    /// The environment of the process.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+fn consensus(config: &Config) -> maos_runtime::ConsensusOptions {
+    let standard = maos_runtime::ConsensusOptions::default();
+    let strategy = match config.text("consensus.voting_strategy") {
+        Some("weighted") => Strategy::Weighted,
+        Some("unanimous") => Strategy::Unanimous,
+        _ => Strategy::Majority,
+    };
+    maos_runtime::ConsensusOptions {
+        strategy,
+        threshold_milli: config.fraction_milli("consensus.threshold"),
+        voters: config.int("consensus.voters").and_then(|n| u8::try_from(n).ok()).unwrap_or(standard.voters),
+        timeout_s: config.duration("consensus.timeout").map_or(standard.timeout_s, |d| d.as_secs()),
+        models: config.list("consensus.models").iter().map(|m| ModelRef::from(m.as_str())).collect(),
+    }
+}
+
+fn tools(home: &Home, config: &Config, start: &Start) -> Result<maos_runtime::ToolOptions, CliError> {
+    let standard = maos_runtime::ToolOptions::default();
+    let choice = match config.text("sandbox.tier") {
+        _ if start.no_sandbox => maos_sandbox::Choice::Off,
+        Some("namespaces") => maos_sandbox::Choice::Namespaces,
+        Some("lsm") => maos_sandbox::Choice::Lsm,
+        _ => maos_sandbox::Choice::Auto,
+    };
+    let policy = maos_egress::Policy {
+        allow_private: all(config, "web.allow_private")?,
+        allow_hosts: all(config, "web.allow")?,
+        ..maos_egress::Policy::default()
+    };
+    let quota = maos_sandbox::Quota {
+        bytes: config.size("workspace.max_size").unwrap_or(standard.quota.bytes),
+        files: config.int("workspace.max_files").and_then(|n| u64::try_from(n).ok()).unwrap_or(standard.quota.files),
+    };
+    let secrets = pairs(config, "tools.secrets").into_iter().map(|(name, value)| (name, SecretString::from(value))).collect();
+    Ok(maos_runtime::ToolOptions {
+        helper: Some(maos_sandbox::Helper { program: PathBuf::from("/proc/self/exe"), prefix: vec![crate::SANDBOX_EXEC.to_owned()] }),
+        sandbox: choice,
+        network_allow: all(config, "sandbox.network_allow")?,
+        policy,
+        search: search(config)?,
+        quota,
+        memory_bytes: config.size("agents.defaults.max_memory").unwrap_or(standard.memory_bytes),
+        agents_dir: Some(home.agents()),
+        http_tools_dir: Some(home.tools()),
+        skills_dirs: home.skills(),
+        secrets,
+        mcp: Some(home.mcp_files()),
+        environment: start.environment.clone(),
+        approvals: approvals(config)?,
+        local_tools: config.is("local.tools"),
+    })
+}
+
+/// The entries of a list, each read as what it should be.
+fn all<T: std::str::FromStr<Err: std::fmt::Display>>(config: &Config, key: &str) -> Result<Vec<T>, CliError> {
+    let read = |text: &String| text.parse::<T>().map_err(|why| not_valid(key, &why.to_string()));
+    config.list(key).iter().map(read).collect()
+}
+
+fn not_valid(key: &str, why: &str) -> CliError {
+    CliError::usage(format!("{key} is not valid"), format!("maos config set {key} …")).because(why.to_owned())
+}
+
+fn search(config: &Config) -> Result<Option<SearchBackend>, CliError> {
+    let missing = |key: &str| CliError::usage(format!("web.search needs {key}"), format!("maos config set {key} …"));
+    let needed = |key: &str| config.text(key).ok_or_else(|| missing(key));
+    Ok(match config.text("web.search") {
+        Some("searxng") => {
+            let url = needed("web.searxng_url")?;
+            Some(SearchBackend::searxng(url).map_err(|why| not_valid("web.searxng_url", &why))?)
+        }
+        Some("brave") => Some(SearchBackend::brave(SecretString::from(needed("web.brave_api_key")?))),
+        Some("tavily") => Some(SearchBackend::tavily(SecretString::from(needed("web.tavily_api_key")?))),
+        _ => None,
+    })
+}
+
+fn approvals(config: &Config) -> Result<BTreeMap<String, Approval>, CliError> {
+    let read = |(tool, word): (String, String)| match word.as_str() {
+        "never" => Ok((tool, Approval::Never)),
+        "outside_allowlist" => Ok((tool, Approval::OutsideAllowlist)),
+        "always" => Ok((tool, Approval::Always)),
+        other => Err(not_valid("tools.approval", &format!("{tool}: '{other}' is none of never, outside_allowlist, always"))),
+    };
+    pairs(config, "tools.approval").into_iter().map(read).collect()
 }
 
 /// How the log is written.
@@ -340,7 +446,7 @@ mod tests {
         let (home, config) = config(dir.path(), &vars);
         let models = models(&home, &config, None).options;
         assert_eq!(models.rates["*"].requests_per_minute, Some(60));
-        let options = runtime(&home, &config, models);
+        let options = runtime(&home, &config, models, &Start::default()).unwrap();
         assert_eq!((options.max_agents, options.limits.planner, options.limits.plan_steps_max), (3, false, 5));
         assert_eq!((options.limits.step_timeout_s, options.task_timeout_s, options.limits.attempts_max), (90, Some(120), 7));
         assert_eq!(options.budget_daily, Some(maos_engine::money::Money(2_500_000_000)));
@@ -350,7 +456,9 @@ mod tests {
     fn defaults_are_those_of_the_runtime() {
         let dir = tempfile::tempdir().unwrap();
         let (home, config) = config(dir.path(), &[]);
-        let ours = runtime(&home, &config, maos_llm::Options::default());
+        let ours = runtime(&home, &config, maos_llm::Options::default(), &Start::default()).unwrap();
+        assert_eq!(ours.tools.quota, maos_runtime::ToolOptions::default().quota);
+        assert_eq!(ours.tools.memory_bytes, maos_runtime::MEMORY_BYTES_DEFAULT);
         let theirs = maos_runtime::Options::new(home.dir().to_owned());
         assert_eq!(ours.limits, theirs.limits);
         let output = |options: &maos_runtime::Options| (options.max_agents, options.plan_output_tokens_max, options.output_tokens_max);

@@ -1,8 +1,11 @@
 //! `maos task …`: one file per sub-command.
 mod actions;
 mod analyze;
+mod attach;
+mod input;
 mod list;
 mod logs;
+mod output;
 mod plan_text;
 mod results;
 mod show;
@@ -10,6 +13,8 @@ mod submit;
 mod update;
 pub(crate) mod wait;
 mod watch;
+
+pub(crate) use submit::whole_seconds;
 
 use crate::app::App;
 use crate::error::Outcome;
@@ -42,6 +47,8 @@ pub(crate) enum TaskCommand {
     Watch(watch::WatchArgs),
     /// Print what came out of a task
     Results(results::ResultsArgs),
+    /// Answer what a task's agents ask, or agree to a tool call
+    Input(input::InputArgs),
     /// Stop tasks for good
     Cancel(actions::IdArgs),
     /// Hold tasks; nothing is lost
@@ -66,6 +73,7 @@ pub(crate) fn run(app: &App, command: TaskCommand) -> Outcome {
         TaskCommand::Show(args) => show::run(app, &args),
         TaskCommand::Watch(args) => watch::run(app, &args),
         TaskCommand::Results(args) => results::run(app, &args),
+        TaskCommand::Input(args) => input::run(app, &args),
         TaskCommand::Cancel(args) => actions::run(app, &args, actions::Action::Cancel),
         TaskCommand::Pause(args) => actions::run(app, &args, actions::Action::Pause),
         TaskCommand::Resume(args) => actions::run(app, &args, actions::Action::Resume),
@@ -105,6 +113,7 @@ pub(crate) fn step_mark(ui: &Ui, state: StepState) -> (Style, &'static str) {
         StepState::Pending => (Style::Dim, ui.glyph("○", "o")),
         StepState::Ready => (Style::Plain, ui.glyph("◎", "o")),
         StepState::Running => (Style::Active, ui.glyph("●", "*")),
+        StepState::Waiting => (Style::Warn, ui.glyph("?", "?")),
         StepState::Completed => (Style::Good, ui.glyph("✓", "+")),
         StepState::Failed => (Style::Bad, ui.glyph("✗", "x")),
         StepState::Skipped => (Style::Warn, ui.glyph("↷", ">")),

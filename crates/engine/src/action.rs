@@ -20,6 +20,10 @@ pub enum Action {
         path: u32,
         /// Waits since.
         since: Time,
+        /// What the step asks of the agent.
+        abilities: Vec<String>,
+        /// Agents that may not have it: they have voted in this ballot.
+        avoid: Vec<AgentId>,
     },
     /// Call a model.
     Model {

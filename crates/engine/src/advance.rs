@@ -1,7 +1,9 @@
 //! What follows from the state alone: the next calls, within the budget; parking; joining; the end.
-use crate::decide::Ctx;
-use crate::event::{Event, Failure, TextRef};
-use crate::ids::{EffectId, Place};
+use crate::consensus::{Consensus, Outcome, ROUNDS_MAX, tally};
+use crate::decide::{Ctx, Mode};
+use crate::event::{Event, Failure, Repeat, TextRef};
+use crate::ids::{AgentType, EffectId, Place};
+use crate::message::FailureClass;
 use crate::outcome::cut;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
 use crate::task::{CallState, Run, Task};
@@ -9,6 +11,9 @@ use crate::time::Time;
 
 /// Most failed steps named in the reason of a failed task; the plan shows all.
 const FAILED_NAMED_MAX: usize = 8;
+
+/// How long a person's consent to a tool call holds while the task cannot act on it, in milliseconds.
+pub const APPROVAL_MS_MAX: u64 = 600_000;
 
 /// What became of a wish to call a model.
 pub(crate) enum Asked {
@@ -55,9 +60,12 @@ impl Task {
             if ctx.draining || self.status == Status::Paused || self.status.is_terminal() {
                 return;
             }
+            if self.runs[&place].held {
+                continue;
+            }
             // Once a call waits for the budget no other is tried in its stead: a small one must not starve it, and each try costs a quote.
             if !self.start_tools(now, &place, ctx, out) && !waits && self.wanting.contains(&place) {
-                match self.request(now, &place, now, ctx, out) {
+                match self.request(now, &place, now, Mode::Normal, ctx, out) {
                     Asked::Requested => {}
                     Asked::Waits => waits = true,
                     Asked::Paused => return,
@@ -76,31 +84,78 @@ impl Task {
             return false;
         };
         let asked: Vec<(String, String)> =
-            turn.calls.iter().filter(|c| matches!(c.state, CallState::Asked)).map(|c| (c.id.clone(), c.name.clone())).collect();
+            turn.calls.iter().filter(|c| startable(&c.state, now)).map(|c| (c.id.clone(), c.name.clone())).collect();
         let busy = !turn.settled();
         for (id, name) in asked {
             let effect = EffectId::tool(place.clone(), number, id);
             // A tool that has gone since it was asked for is not guessed at: it counts as not repeatable and fails when performed.
-            let repeat = ctx.tools.repeat(&name).unwrap_or(crate::event::Repeat::Never);
-            self.emit(now, Event::ToolRequested { effect, name, repeat }, out);
+            let manner = ctx.tools.manner(&name);
+            let (repeat, writes) = manner.map_or((Repeat::Never, true), |m| (m.repeat, m.writes));
+            self.emit(now, Event::ToolRequested { effect, name, repeat, writes }, out);
+        }
+        self.ask_again(now, place, out);
+        if busy && self.runs[place].current().is_some_and(|t| t.waits_for_person() && !t.is_open() && !t.has_asked()) {
+            self.emit(now, Event::RunWaiting { place: place.clone() }, out);
         }
         busy
     }
 
+    /// Consent that is too old by the time the call could start is asked for once more.
+    fn ask_again(&mut self, now: Time, place: &Place, out: &mut Vec<Event>) {
+        let number = self.runs[place].turns.len() as u32;
+        let calls = self.runs[place].current().map_or(&[][..], |t| &t.calls);
+        let stale = calls.iter().filter_map(|c| match &c.state {
+            CallState::Asked { consent: Some(consent) } => Some((EffectId::tool(place.clone(), number, c.id.clone()), consent.ask.clone())),
+            CallState::Asked { consent: None } | CallState::Waiting { .. } | CallState::Open { .. } | CallState::Settled { .. } => None,
+        });
+        for (effect, ask) in stale.collect::<Vec<_>>() {
+            self.emit(now, Event::HumanAsked { effect, ask }, out);
+        }
+    }
+
+    /// Whether a conversation has turns that a summary could stand for.
+    pub(crate) fn can_condense(&self, place: &Place) -> bool {
+        let run = &self.runs[place];
+        let step = matches!(place, Place::Step(_));
+        step && run.current().is_some_and(|t| !t.compact) && run.turns_since_compaction() > 0
+    }
+
+    /// Asks the model to condense the conversation, instead of its next turn.
+    pub(crate) fn condense(&mut self, now: Time, place: &Place, ctx: Ctx<'_>, out: &mut Vec<Event>) {
+        // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
+        if !ctx.draining && self.status != Status::Paused {
+            self.request(now, place, now, Mode::Compact, ctx, out);
+        }
+    }
+
     /// Records the intent to make the next call of a place, if the budget allows.
-    pub(crate) fn request(&mut self, now: Time, place: &Place, not_before: Time, ctx: Ctx<'_>, out: &mut Vec<Event>) -> Asked {
+    pub(crate) fn request(&mut self, now: Time, place: &Place, not_before: Time, mode: Mode, ctx: Ctx<'_>, out: &mut Vec<Event>) -> Asked {
         let run = &self.runs[place];
         let unpaid = run.current().filter(|t| t.paid.is_none());
         let number = run.turns.len() as u32 + u32::from(unpaid.is_none());
         let attempt = unpaid.map_or(0, |t| t.attempts) + 1;
         let used = number - run.base;
-        if used > ctx.limits.turns_max {
-            self.give_up(now, place, FailureCode::TurnLimit, format!("no answer after {} turns", ctx.limits.turns_max), out);
+        let most = run.traits.max_turns.unwrap_or(ctx.limits.turns_max);
+        if used > most {
+            self.give_up(now, place, FailureCode::TurnLimit, format!("no answer after {most} turns"), out);
             return Asked::Requested;
         }
-        let last = used == ctx.limits.turns_max && *place != Place::Plan;
         let effect = EffectId::model(place.clone(), number);
-        let quote = ctx.quotes.quote(self, &effect, last);
+        let overdue =
+            mode == Mode::Normal && unpaid.is_some_and(|t| t.last_class == Some(FailureClass::ContextExceeded)) && self.can_condense(place);
+        let mut mode = match mode {
+            Mode::Compact => Mode::Compact,
+            _ if overdue => Mode::Compact,
+            _ if unpaid.is_some_and(|t| t.compact) => Mode::Compact,
+            _ if used == most && matches!(place, Place::Step(_) | Place::Synthesis | Place::Revision) => Mode::Last,
+            _ => Mode::Normal,
+        };
+        let mut quote = ctx.quotes.quote(self, &effect, mode);
+        // One turn is left for the answer: condensing now would only take it.
+        if mode == Mode::Normal && quote.crowded && used + 1 < most && self.can_condense(place) {
+            mode = Mode::Compact;
+            quote = ctx.quotes.quote(self, &effect, mode);
+        }
         if let Some((reason, message)) = self.over_budget(quote.reserve, ctx) {
             if self.any_model_open() && reason != PauseReason::PriceUnknown {
                 return Asked::Waits;
@@ -115,7 +170,8 @@ impl Task {
             request: quote.request,
             reserved: quote.reserve,
             not_before,
-            last,
+            last: mode == Mode::Last,
+            compact: mode == Mode::Compact,
         };
         self.emit(now, event, out);
         Asked::Requested
@@ -170,10 +226,57 @@ impl Task {
             self.emit(now, Event::Failed { error: Failure { code: FailureCode::StepFailed, message } }, out);
             return;
         }
-        let place = self.sink().cloned().map_or(Place::Synthesis, Place::Step);
-        let result: Option<TextRef> = self.runs.get(&place).and_then(|r| r.output.clone());
-        if let Some(result) = result {
-            self.emit(now, Event::Completed { result }, out);
+        let Some(draft) = self.draft().cloned() else { return };
+        match self.spec.consensus {
+            None => self.emit(now, Event::Completed { result: draft }, out),
+            Some(rule) => self.ballots(now, rule, draft, out),
         }
+    }
+
+    /// The ballot comes before the end: it is opened, counted as votes come in, and after a loss the result is mended once.
+    fn ballots(&mut self, now: Time, rule: Consensus, draft: TextRef, out: &mut Vec<Event>) {
+        if let Some(open) = self.ballots.iter().find(|b| b.outcome.is_none()) {
+            let round = open.round;
+            let seats = || self.runs.iter().filter(|(p, _)| matches!(p, Place::Vote { round: r, .. } if *r == round));
+            let missing = seats().filter(|(_, r)| !r.status.is_over()).count() as u32;
+            let absent = (u32::from(open.voters)).saturating_sub(open.votes.len() as u32 + missing);
+            if let Some(outcome) = tally(&rule, &open.votes, missing, absent) {
+                self.emit(now, Event::BallotClosed { round, outcome }, out);
+                self.join(now, out);
+            }
+            return;
+        }
+        let base = self.ballot_base as usize;
+        let done = self.ballots.len() - base.min(self.ballots.len());
+        match self.ballots.iter().skip(base).last().and_then(|b| b.outcome) {
+            Some(Outcome::Approved) => self.emit(now, Event::Completed { result: draft }, out),
+            Some(Outcome::Rejected) if done >= usize::from(ROUNDS_MAX) => {
+                let ballot = self.ballots.last().expect("one was lost");
+                let yes = ballot.votes.iter().filter(|v| v.vote == crate::consensus::Choice::Approve).count();
+                let message = format!(
+                    "{yes} of {} voters approved, also not enough after a revision; the draft and all votes are kept. maos task show {}",
+                    ballot.voters, self.id
+                );
+                self.emit(now, Event::Failed { error: Failure { code: FailureCode::ConsensusNotReached, message } }, out);
+            }
+            // The revision is not written yet.
+            Some(Outcome::Rejected) if self.runs.get(&Place::Revision).is_none_or(|r| r.output.is_none()) => {}
+            // A retry goes on with the revision that was being written.
+            None if self.runs.get(&Place::Revision).is_some_and(|r| r.output.is_none() && !r.status.is_over()) => {}
+            Some(Outcome::Rejected) | None => {
+                let round = u8::try_from(self.ballots.len() + 1).unwrap_or(u8::MAX);
+                let kinds = crate::plan::offered(&self.spec);
+                let voters: Vec<AgentType> = kinds.iter().cycle().take(usize::from(rule.voters)).cloned().collect();
+                self.emit(now, Event::BallotOpened { round, draft, voters }, out);
+            }
+        }
+    }
+}
+
+/// Whether a tool call can start: nobody needs to be asked, or a person has agreed not too long ago.
+fn startable(state: &CallState, now: Time) -> bool {
+    match state {
+        CallState::Asked { consent } => consent.as_ref().is_none_or(|c| now.since_ms(c.at) <= APPROVAL_MS_MAX),
+        CallState::Waiting { .. } | CallState::Open { .. } | CallState::Settled { .. } => false,
     }
 }

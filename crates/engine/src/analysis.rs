@@ -84,7 +84,8 @@ impl Task {
         let places = [Place::Plan]
             .into_iter()
             .chain(self.plan.iter().flat_map(|p| &p.steps).map(|s| Place::Step(s.id.clone())))
-            .chain([Place::Synthesis]);
+            .chain([Place::Synthesis])
+            .chain(self.runs.keys().filter(|p| matches!(p, Place::Vote { .. } | Place::Revision)).cloned());
         for place in places {
             if let Some(run) = self.runs.get(&place) {
                 shares.push(self.share(place, run, start, end));
@@ -119,6 +120,8 @@ impl Task {
             title: match &place {
                 Place::Plan => "plan".into(),
                 Place::Synthesis => "synthesis".into(),
+                Place::Revision => "revision".into(),
+                Place::Vote { round, seat } => format!("vote {seat} of ballot {round}"),
                 Place::Step(_) => self.step(&place).map_or(String::new(), |s| s.title.clone()),
             },
             place,
@@ -184,6 +187,18 @@ impl Task {
         if let Some(ms) = work.get(&Place::Synthesis) {
             path.push(Place::Synthesis);
             total += ms;
+        }
+        // Of the voters of a ballot the slowest counts, unless the outcome was fixed without it.
+        for ballot in &self.ballots {
+            if ballot.draft.place == Place::Revision && !path.contains(&Place::Revision) {
+                path.push(Place::Revision);
+                total += work.get(&Place::Revision).copied().unwrap_or(0);
+            }
+            let seats = shares.iter().filter(|s| matches!(s.place, Place::Vote { round, .. } if round == ballot.round));
+            if let Some(slowest) = seats.max_by_key(|s| s.work_ms) {
+                path.push(slowest.place.clone());
+                total += slowest.work_ms;
+            }
         }
         (path, total)
     }

@@ -1,14 +1,17 @@
 //! `apply`: the fold. Total: it asks nobody and never fails or panics, whatever it is given; it trusts that entries fit the state, since
 //! `handle` makes no others.
 use crate::body::Body;
-use crate::event::{AskedCall, CallOutcome, Event, Failure};
-use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
+use crate::consensus::Outcome;
+use crate::event::{Answer, Ask, AskedCall, CallOutcome, Event, Failure, TextRef};
+use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::Traits;
 use crate::message::FailureClass;
 use crate::plan::{Plan, PlanSource, coordinator};
 use crate::share::{Mail, Written};
 use crate::spec::TaskSpec;
 use crate::status::{Status, StepStatus};
-use crate::task::{CallState, OpenCall, Paid, Run, Task, ToolCall, Turn};
+use crate::taint::Taint;
+use crate::task::{Ballot, CallState, Consent, OpenCall, Paid, Run, Task, ToolCall, Turn};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +24,14 @@ impl Task {
             Event::Submitted { spec } => self.on_submitted(at, spec),
             Event::DependencyEnded { task, status } => self.on_dependency(task, *status),
             Event::TakenOver { .. } => self.all_changed(),
-            Event::RunStarted { place, agent, state_seen, mail_seen } => self.on_run_started(at, place, agent, *state_seen, *mail_seen),
+            Event::RunStarted { place, agent, state_seen, mail_seen, traits } => {
+                self.on_run_started(at, place, agent, (*state_seen, *mail_seen), traits);
+            }
             Event::RunParked { place } => self.on_parked(at, place),
-            Event::ModelRequested { effect, attempt, model, reserved, not_before, last, request: _ } => {
+            Event::ModelRequested { effect, attempt, model, reserved, not_before, last, compact, request: _ } => {
                 self.account.reserved = self.account.reserved.plus(reserved.unwrap_or_default());
                 let open = OpenCall { attempt: *attempt, not_before: *not_before, reserved: *reserved, at };
-                self.on_requested(at, effect, model, open, *last);
+                self.on_requested(at, effect, model, open, (*last, *compact));
             }
             Event::ModelReplied { effect, reply, calls, stop, usage, cost, sent_at } => {
                 let paid = Paid { reply: reply.clone(), stop: stop.clone(), usage: *usage, cost: *cost, sent_at: *sent_at, at };
@@ -38,26 +43,25 @@ impl Task {
             Event::ModelInterrupted { effect } => {
                 self.close_call(effect, true);
             }
-            Event::ToolRequested { effect, name: _, repeat } => {
+            Event::ToolRequested { effect, name: _, repeat, writes } => {
                 if let Some(call) = self.tool_mut(effect) {
                     call.state = CallState::Open { repeat: *repeat, at };
                 }
                 self.wanting.remove(&effect.place);
-            }
-            Event::ToolSettled { effect, outcome, result } => self.on_settled(at, effect, *outcome, result),
-            Event::StateSet { key, value, version: _, by } => {
-                self.share.revs += 1;
-                let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs };
-                self.share.state.entry(key.clone()).or_default().push(write);
-            }
-            Event::MessageSent { from, from_step, to, body } => {
-                self.share.mail.push(Mail { from: from.clone(), from_step: from_step.clone(), to: to.clone(), body: body.clone(), at });
-            }
-            Event::MailRead { place, upto } => {
-                if let Some(run) = self.runs.get_mut(place) {
-                    run.mail_read = *upto;
+                if let Some(run) = self.runs.get(&effect.place).filter(|_| *writes) {
+                    self.files_taint = self.files_taint.and(run.taint);
                 }
             }
+            Event::ToolSettled { effect, outcome, result, taint } => self.on_settled(at, effect, *outcome, result, *taint),
+            Event::HumanAsked { .. }
+            | Event::HumanAnswered { .. }
+            | Event::RunWaiting { .. }
+            | Event::RunHeld { .. }
+            | Event::Compacted { .. }
+            | Event::BallotOpened { .. }
+            | Event::VoteCast { .. }
+            | Event::BallotClosed { .. } => self.apply_people(at, event),
+            Event::StateSet { .. } | Event::MessageSent { .. } | Event::MailRead { .. } => self.apply_share(at, event),
             Event::PlanRejected { reason } => self.on_plan_rejected(reason),
             Event::PlanAccepted { plan, source } => self.on_plan(at, plan, *source),
             Event::RunCompleted { place, output } => {
@@ -101,6 +105,163 @@ impl Task {
             Event::Cancelled { .. } => self.end(at, Status::Cancelled, None),
             Event::TimedOut {} => self.end(at, Status::TimedOut, None),
         }
+        self.count_waiting(at);
+    }
+
+    /// People and voters.
+    fn apply_people(&mut self, at: Time, event: &Event) {
+        match event {
+            Event::HumanAsked { effect, ask } => self.on_asked(at, effect, ask),
+            Event::HumanAnswered { effect, answer } => self.on_answered(at, effect, answer),
+            Event::RunWaiting { place } => self.on_waiting(at, place),
+            Event::RunHeld { place, held } => {
+                if let Some(run) = self.runs.get_mut(place) {
+                    run.held = *held;
+                }
+                if !held && self.running.contains(place) && !self.runs[place].is_open() {
+                    self.wanting.insert(place.clone());
+                }
+                self.changed.0.insert(place.clone());
+            }
+            Event::Compacted { place, turn } => {
+                if let Some(run) = self.runs.get_mut(place) {
+                    run.compacted = *turn;
+                }
+            }
+            Event::BallotOpened { round, draft, voters } => self.on_ballot(at, *round, draft, voters),
+            Event::VoteCast { round, vote } => {
+                if let Some(ballot) = self.ballots.iter_mut().find(|b| b.round == *round) {
+                    ballot.votes.push(vote.clone());
+                }
+            }
+            Event::BallotClosed { round, outcome } => self.on_ballot_closed(at, *round, *outcome),
+            _ => {}
+        }
+    }
+
+    /// What agents share.
+    fn apply_share(&mut self, at: Time, event: &Event) {
+        match event {
+            Event::StateSet { key, value, version: _, by, taint } => {
+                self.share.revs += 1;
+                let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs, taint: *taint };
+                self.share.state.entry(key.clone()).or_default().push(write);
+            }
+            Event::MessageSent { from, from_step, to, body, taint } => {
+                let (from, from_step, to, body) = (from.clone(), from_step.clone(), to.clone(), body.clone());
+                self.share.mail.push(Mail { from, from_step, to, body, at, taint: *taint });
+            }
+            Event::MailRead { place, upto } => {
+                if let Some(run) = self.runs.get_mut(place) {
+                    let read = self.share.mail.iter().take(*upto as usize).skip(run.mail_read as usize);
+                    let seen = read.filter(|m| m.reaches(place, run.agent.as_ref())).fold(Taint::NONE, |t, m| t.and(m.taint));
+                    (run.mail_read, run.taint) = (*upto, run.taint.and(seen));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Time in which nothing but people's answers is waited for is not the task's time.
+    fn count_waiting(&mut self, at: Time) {
+        match (self.only_people(), self.people_since) {
+            (true, None) => self.people_since = Some(at),
+            (false, Some(since)) => {
+                self.people_since = None;
+                self.paused_ms += at.since_ms(since);
+                self.all_changed();
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn on_asked(&mut self, at: Time, effect: &EffectId, ask: &Ask) {
+        if let Some(call) = self.tool_mut(effect) {
+            call.state = CallState::Waiting { ask: ask.clone(), at };
+            self.asked.insert(effect.clone());
+        }
+        self.look_again(&effect.place);
+    }
+
+    /// Whether the place can go on is decided anew: a call of its turn has changed, and none is in flight.
+    fn look_again(&mut self, place: &Place) {
+        if self.running.contains(place) && !self.runs[place].is_open() {
+            self.wanting.insert(place.clone());
+        }
+    }
+
+    /// Consent lets the call start; an answer in words settles it, in an event of its own.
+    fn on_answered(&mut self, at: Time, effect: &EffectId, answer: &Answer) {
+        self.asked.remove(effect);
+        if let (Some(call), Answer::Approve {}) = (self.tool_mut(effect), answer) {
+            if let CallState::Waiting { ask, .. } = &call.state {
+                call.state = CallState::Asked { consent: Some(Box::new(Consent { ask: ask.clone(), at })) };
+            }
+            if self.running.contains(&effect.place) {
+                self.wanting.insert(effect.place.clone());
+            }
+            self.wake(at, &effect.place);
+        }
+    }
+
+    fn on_waiting(&mut self, at: Time, place: &Place) {
+        if let Some(run) = self.runs.get_mut(place) {
+            run.status = StepStatus::Waiting;
+            run.waiting_since = Some(at);
+            run.held = false;
+        }
+        self.running.remove(place);
+        self.wanting.remove(place);
+        self.waiting.insert(place.clone());
+        self.changed.0.insert(place.clone());
+    }
+
+    /// A conversation that waited for a person can go on: it needs an agent again.
+    fn wake(&mut self, at: Time, place: &Place) {
+        if !self.waiting.remove(place) {
+            return;
+        }
+        if let Some(run) = self.runs.get_mut(place) {
+            run.waited_ms += run.waiting_since.take().map_or(0, |since| at.since_ms(since));
+            run.status = StepStatus::Ready;
+            run.ready_at = Some(at);
+        }
+        self.changed.0.insert(place.clone());
+    }
+
+    fn on_ballot(&mut self, at: Time, round: u8, draft: &TextRef, voters: &[AgentType]) {
+        for (kind, seat) in voters.iter().zip(1..) {
+            let place = Place::Vote { round, seat };
+            self.runs.insert(place.clone(), Run::new(StepStatus::Ready, kind.clone(), u32::from(seat), at));
+            self.changed.0.insert(place);
+        }
+        self.ballots.push(Ballot {
+            round,
+            draft: draft.clone(),
+            voters: u8::try_from(voters.len()).unwrap_or(u8::MAX),
+            votes: vec![],
+            opened_at: at,
+            held_ms: self.paused_ms,
+            outcome: None,
+        });
+    }
+
+    fn on_ballot_closed(&mut self, at: Time, round: u8, outcome: Outcome) {
+        if let Some(ballot) = self.ballots.iter_mut().find(|b| b.round == round) {
+            ballot.outcome = Some(outcome);
+        }
+        let seats: Vec<Place> = self.runs.keys().filter(|p| matches!(p, Place::Vote { round: r, .. } if *r == round)).cloned().collect();
+        for seat in seats {
+            self.end_run(at, &seat, StepStatus::Cancelled);
+        }
+        let last = u32::from(round).saturating_sub(self.ballot_base) >= u32::from(crate::consensus::ROUNDS_MAX);
+        if outcome == Outcome::Rejected && !last {
+            let run = self.runs.entry(Place::Revision).or_insert_with(|| Run::new(StepStatus::Ready, coordinator(), 0, at));
+            // One of an earlier try becomes a new conversation.
+            (run.status, run.base, run.output, run.error) = (StepStatus::Ready, run.turns.len() as u32, None, None);
+            (run.ready_at, run.started_at, run.finished_at) = (Some(at), None, None);
+            self.changed.0.insert(Place::Revision);
+        }
     }
 
     fn on_dependency(&mut self, task: &TaskId, status: Status) {
@@ -127,6 +288,9 @@ impl Task {
         self.waiting_for = spec.depends_on.iter().cloned().collect();
         self.status = if self.waiting_for.is_empty() { Status::Queued } else { Status::Blocked };
         self.spec = spec.clone();
+        if !spec.attachments.is_empty() {
+            self.files_taint = Taint::BOTH;
+        }
         self.runs.insert(Place::Plan, Run::new(StepStatus::Ready, coordinator(), 0, at));
         self.changed.0.insert(Place::Plan);
     }
@@ -161,20 +325,25 @@ impl Task {
         self.plan_source = Some(source);
     }
 
-    fn on_run_started(&mut self, at: Time, place: &Place, agent: &AgentId, state_seen: u32, mail_seen: u32) {
+    fn on_run_started(&mut self, at: Time, place: &Place, agent: &AgentId, (state_seen, mail_seen): (u32, u32), traits: &Traits) {
         if self.status == Status::Queued {
             self.status = Status::Running;
+            // The time of an open ballot runs while the task does.
+            self.changed.0.extend(self.runs.keys().filter(|p| matches!(p, Place::Vote { .. })).cloned());
         }
         if self.started_at.is_none() {
             self.started_at = Some(at);
             self.paused_ms = 0;
         }
         let held_ms = self.paused_ms;
+        let given = self.given_taint(place, agent, state_seen, mail_seen);
         let Some(run) = self.runs.get_mut(place) else {
             return;
         };
         run.status = StepStatus::Running;
         run.agent = Some(agent.clone());
+        run.held = false;
+        run.traits = traits.clone();
         if run.started_at.is_none() {
             run.started_at = Some(at);
             run.held_ms = held_ms;
@@ -184,16 +353,37 @@ impl Task {
             run.state_seen = state_seen;
             run.mail_seen = mail_seen;
             run.mail_read = run.mail_read.max(mail_seen);
+            run.taint = run.taint.and(given);
         }
         self.running.insert(place.clone());
         if !self.runs[place].is_open() {
             self.wanting.insert(place.clone());
         }
         self.changed.0.insert(place.clone());
+        // Who votes at one seat may not vote at another.
+        if let Place::Vote { round, .. } = place {
+            self.changed.0.extend(self.runs.keys().filter(|p| matches!(p, Place::Vote { round: r, .. } if r == round)).cloned());
+        }
+    }
+
+    /// What the first prompt of a conversation brings: outputs of other steps and tasks, shared state, messages.
+    fn given_taint(&self, place: &Place, agent: &AgentId, state_seen: u32, mail_seen: u32) -> Taint {
+        let mut taint = if self.spec.depends_on.is_empty() { Taint::NONE } else { Taint::BOTH };
+        let of = |id: &StepId| self.runs.get(&Place::Step(id.clone())).map_or(Taint::NONE, |r| r.taint);
+        let Some(step) = self.step(place) else {
+            // The coordinator and the voters see all outputs.
+            return self.runs.values().fold(taint, |t, r| t.and(r.taint));
+        };
+        taint = step.depends_on.iter().fold(taint, |t, d| t.and(of(d)));
+        let writes = self.share.state.values().flatten().filter(|w| w.rev <= state_seen);
+        taint = writes.fold(taint, |t, w| t.and(w.taint));
+        let mail = self.share.mail.iter().take(mail_seen as usize).filter(|m| m.reaches(place, Some(agent)));
+        mail.fold(taint, |t, m| t.and(m.taint))
     }
 
     fn on_parked(&mut self, at: Time, place: &Place) {
         if let Some(run) = self.runs.get_mut(place) {
+            run.held = false;
             run.status = StepStatus::Ready;
             run.ready_at = Some(at);
         }
@@ -202,7 +392,7 @@ impl Task {
         self.changed.0.insert(place.clone());
     }
 
-    fn on_requested(&mut self, at: Time, effect: &EffectId, model: &str, open: OpenCall, last: bool) {
+    fn on_requested(&mut self, at: Time, effect: &EffectId, model: &str, open: OpenCall, (last, compact): (bool, bool)) {
         self.wanting.remove(&effect.place);
         self.changed.0.insert(effect.place.clone());
         let Some(run) = self.runs.get_mut(&effect.place) else {
@@ -217,7 +407,7 @@ impl Task {
             turn.attempts = open.attempt;
             turn.requested_at.get_or_insert(at);
             turn.open = Some(open);
-            turn.last = last;
+            (turn.last, turn.compact) = (last, compact);
         }
     }
 
@@ -247,7 +437,10 @@ impl Task {
         run.cost = run.cost.plus(paid.cost.unwrap_or_default());
         if let Some(turn) = run.turn_mut(effect.turn) {
             turn.signature = calls.iter().fold(0, |h: u64, c| h.rotate_left(7) ^ c.signature);
-            turn.calls = calls.iter().map(|c| ToolCall { id: c.id.clone(), name: c.name.clone(), state: CallState::Asked }).collect();
+            turn.calls = calls
+                .iter()
+                .map(|c| ToolCall { id: c.id.clone(), name: c.name.clone(), state: CallState::Asked { consent: None } })
+                .collect();
             turn.paid = Some(paid);
         }
     }
@@ -277,18 +470,25 @@ impl Task {
         self.runs.get_mut(&effect.place)?.turn_mut(effect.turn)?.calls.iter_mut().find(|c| c.id == id)
     }
 
-    fn on_settled(&mut self, at: Time, effect: &EffectId, outcome: CallOutcome, result: &Body) {
+    fn on_settled(&mut self, at: Time, effect: &EffectId, outcome: CallOutcome, result: &Body, taint: Taint) {
+        if let Some(run) = self.runs.get_mut(&effect.place) {
+            run.taint = run.taint.and(taint);
+        }
         let Some(call) = self.tool_mut(effect) else {
             return;
         };
         let started_at = match call.state {
             CallState::Open { at, .. } => Some(at),
-            CallState::Asked | CallState::Settled { .. } => None,
+            CallState::Asked { .. } | CallState::Waiting { .. } | CallState::Settled { .. } => None,
         };
         call.state = CallState::Settled { outcome, result: result.clone(), started_at, at };
         let run = &self.runs[&effect.place];
-        if run.status == StepStatus::Running && run.turns.len() == effect.turn as usize && run.current().is_some_and(Turn::settled) {
-            self.wanting.insert(effect.place.clone());
+        if run.turns.len() == effect.turn as usize {
+            let answered = run.current().is_some_and(|t| !t.waits_for_person());
+            self.look_again(&effect.place);
+            if answered {
+                self.wake(at, &effect.place);
+            }
         }
     }
 
@@ -320,11 +520,14 @@ impl Task {
         self.attempt = attempt;
         (self.error, self.finished_at, self.started_at, self.paused_ms) = (None, None, None, 0);
         self.status = self.standing();
+        let open: Vec<u8> = self.ballots.iter().filter(|b| b.outcome.is_none()).map(|b| b.round).collect();
+        self.ballot_base = (self.ballots.len() - open.len()) as u32;
         let completed: BTreeSet<StepId> =
             self.steps().filter(|(_, r)| r.status == StepStatus::Completed).map(|(s, _)| s.id.clone()).collect();
         let plan = self.plan.clone();
         for (place, run) in &mut self.runs {
-            if run.status == StepStatus::Completed {
+            let over = matches!(place, Place::Vote { round, .. } if !open.contains(round));
+            if run.status == StepStatus::Completed || over {
                 continue;
             }
             let deps = place.step().and_then(|_| plan.as_ref()?.steps.get(run.index as usize)).map_or(&[][..], |s| &s.depends_on);
@@ -332,11 +535,18 @@ impl Task {
             run.waits_on = deps.iter().filter(|d| !completed.contains(d)).count() as u32;
             run.status = if run.waits_on == 0 { StepStatus::Ready } else { StepStatus::Pending };
             (run.ready_at, run.started_at, run.finished_at, run.error) = (Some(at), None, None, None);
+            (run.waiting_since, run.waited_ms, run.held) = (None, 0, false);
+            let number = run.turns.len() as u32;
             match run.turns.last_mut() {
                 // The last call never came back: it is made again, the turns before it are kept.
                 Some(turn) if turn.paid.is_none() => (turn.failed, turn.limited) = (0, 0),
                 // It was well when the task was stopped: it goes on where it stood, nothing is bought again.
-                _ if stopped => {}
+                Some(turn) if stopped => {
+                    let waits = turn.calls.iter().filter(|c| matches!(c.state, CallState::Waiting { .. }));
+                    let effects = waits.map(|c| EffectId::tool(place.clone(), number, c.id.clone()));
+                    self.asked.extend(effects);
+                }
+                None if stopped => {}
                 // The conversation itself went wrong: a new one, with new turn numbers.
                 _ => run.base = run.turns.len() as u32,
             }
@@ -358,8 +568,11 @@ impl Task {
         self.account.cut_off(run, at);
         run.status = status;
         run.finished_at = Some(at);
+        run.held = false;
         self.running.remove(place);
+        self.waiting.remove(place);
         self.wanting.remove(place);
+        self.asked.retain(|effect| effect.place != *place);
         self.changed.0.insert(place.clone());
         let Some(step) = place.step() else { return };
         self.open_steps = self.open_steps.saturating_sub(1);
@@ -400,11 +613,14 @@ impl Task {
                 self.account.cut_off(run, at);
                 run.status = StepStatus::Cancelled;
                 run.finished_at = Some(at);
+                run.held = false;
                 self.changed.0.insert(place.clone());
             }
         }
         self.open_steps = 0;
         self.running.clear();
+        self.waiting.clear();
+        self.asked.clear();
         self.wanting.clear();
     }
 

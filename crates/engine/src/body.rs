@@ -5,6 +5,9 @@ use sha2::{Digest, Sha256};
 /// Longest text that stands in an event, in bytes.
 pub const BODY_INLINE_BYTES_MAX: usize = 8 * 1024;
 
+/// How much of a short text goes into its hash for noticing repetition, in bytes.
+pub(crate) const BODY_HASHED_BYTES_MAX: usize = BODY_INLINE_BYTES_MAX;
+
 /// A text, or where it lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

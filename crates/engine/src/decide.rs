@@ -5,25 +5,46 @@
 //! journal again. A [`Rejected`] input changes nothing.
 use crate::action::Action;
 use crate::body::Body;
-use crate::event::{CallOutcome, Event, Failure, Repeat};
-use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
-use crate::input::{Command, Input, Rejected, Update};
+use crate::event::{Answer, CallOutcome, Event, Failure, Repeat};
+use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::{Command, Input, Rejected, Traits, Update};
 use crate::limits::Limits;
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource};
 use crate::retry::{Verdict, verdict};
 use crate::spec::TaskSpec;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
+use crate::taint::Taint;
 use crate::task::{ABORT_MS_MAX, CallState, Task, Turn};
 use crate::time::Time;
 use serde_json::Value;
 
+/// What is known of a tool call before it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// A person must agree, whatever the agent has seen: why.
+    pub ask: Option<String>,
+    /// Where it sends data, if anywhere.
+    pub to: Option<String>,
+    /// The operator's configuration allows that destination for anything.
+    pub allowed: bool,
+}
+
+/// How a tool is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether its calls may be repeated.
+    pub repeat: Repeat,
+    /// It may change the task's files.
+    pub writes: bool,
+}
+
 /// What the rules ask of the tools, without knowing them.
 pub trait ToolTable {
-    /// Checks a call's arguments. `Ok` says whether it may be repeated; the error is a sentence for the model.
-    fn check(&self, name: &str, args: &Value) -> Result<Repeat, String>;
-    /// Whether calls of this tool may be repeated; `None` if it does not exist (any more).
-    fn repeat(&self, name: &str) -> Option<Repeat>;
+    /// Checks a call of an agent of this type. The error is a sentence for the model.
+    fn check(&self, kind: &AgentType, name: &str, args: &Value) -> Result<Checked, String>;
+    /// How this tool is run; `None` if it does not exist (any more).
+    fn manner(&self, name: &str) -> Option<Manner>;
 }
 
 /// A model call about to be made, and its worst case.
@@ -35,12 +56,36 @@ pub struct Quote {
     pub request: String,
     /// Worst-case cost; `None` if the price is unknown.
     pub reserve: Option<Money>,
+    /// The conversation is about to become longer than the model's window: it should be condensed first.
+    pub crowded: bool,
+}
+
+/// What a model is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The next turn.
+    Normal,
+    /// The last turn: no tools.
+    Last,
+    /// To condense the turns so far.
+    Compact,
+}
+
+impl Mode {
+    /// The mode of a call that was asked for.
+    pub fn of(turn: &Turn) -> Self {
+        match (turn.compact, turn.last) {
+            (true, _) => Self::Compact,
+            (false, true) => Self::Last,
+            (false, false) => Self::Normal,
+        }
+    }
 }
 
 /// What the rules ask about a model call, without knowing prompts or prices. Must be a pure function of its arguments.
 pub trait Quoter {
-    /// The call `effect` as it would be made from this state; `last` offers no tools.
-    fn quote(&self, task: &Task, effect: &EffectId, last: bool) -> Quote;
+    /// The call `effect` as it would be made from this state.
+    fn quote(&self, task: &Task, effect: &EffectId, mode: Mode) -> Quote;
 }
 
 /// What surrounds a decision.
@@ -84,6 +129,8 @@ impl Task {
                 Input::Command(Command::Cancel { .. }) if self.status != Status::Cancelled => {
                     return Err(self.rejected("it has ended and cannot be cancelled"));
                 }
+                Input::Command(Command::Unseat { .. } | Command::HoldAgent { .. }) => return Ok(out),
+                Input::Command(Command::Answer { .. }) => return Err(self.rejected("it has ended and waits for no answer")),
                 Input::Command(Command::Pause {} | Command::Resume {} | Command::Update(_)) => {
                     return Err(self.rejected("it has ended; `maos task retry` runs what did not complete"));
                 }
@@ -103,7 +150,7 @@ impl Task {
         match input {
             Input::Command(command) => self.command(now, command, &mut out)?,
             Input::Claimed { epoch } => self.claimed(now, epoch, &mut out),
-            Input::Seated { place, agent } => self.seated(now, place, agent, &mut out)?,
+            Input::Seated { place, agent, traits } => self.seated(now, place, agent, traits, &mut out)?,
             Input::Unseated { place } => self.unseated(now, &place, &mut out),
             Input::Replied { effect, attempt, reply, body, sent_at, cost } => {
                 if self.awaits(&effect, attempt) {
@@ -115,10 +162,12 @@ impl Task {
                     self.call_failed(now, &effect, &error, dice, ctx, &mut out);
                 }
             }
-            Input::ToolDone { effect, result, is_error } => {
+            Input::ToolDone { effect, result, is_error, taint } => {
                 if self.awaits_tool(&effect) {
                     let outcome = if is_error { CallOutcome::Failed } else { CallOutcome::Done };
-                    self.emit(now, Event::ToolSettled { effect, outcome, result }, &mut out);
+                    // What reads the user's files brings what the files carry.
+                    let taint = if taint.private { taint.and(self.files_taint) } else { taint };
+                    self.emit(now, Event::ToolSettled { effect, outcome, result, taint }, &mut out);
                 }
             }
             // A bell that rang too early (the time was extended, or did not run) is ignored; the drive sets it anew.
@@ -127,9 +176,18 @@ impl Task {
                     self.emit(now, Event::TimedOut {}, &mut out);
                 }
             }
+            Input::StepDeadline { place: place @ Place::Vote { .. } } => {
+                if matches!(self.vote_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now)
+                    && !self.runs[&place].status.is_over()
+                {
+                    let message = "the ballot's time was up (consensus.timeout)".into();
+                    self.give_up(now, &place, FailureCode::Timeout, message, &mut out);
+                }
+            }
             Input::StepDeadline { place } => {
                 if matches!(self.step_deadline(&place), Some(Action::StepDeadline { at, .. }) if at <= now) {
-                    let message = format!("the step took longer than {} s (agents.defaults.timeout)", self.spec.step_timeout_s);
+                    let limit = self.runs[&place].traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
+                    let message = format!("the step took longer than {limit} s (agents.defaults.timeout, or the agent's own limit)");
                     self.give_up(now, &place, FailureCode::Timeout, message, &mut out);
                 }
             }
@@ -189,6 +247,19 @@ impl Task {
             Command::Update(Update { max_agents, priority, timeout_s, max_cost, labels }) => {
                 self.emit(now, Event::Updated { max_agents, priority, timeout_s, max_cost, labels }, out);
             }
+            Command::Answer { effect, answer } => self.answered_by_person(now, effect, answer, out)?,
+            Command::Unseat { agent } => {
+                for place in self.places_of(&agent) {
+                    self.unseated(now, &place, out);
+                }
+            }
+            Command::HoldAgent { agent, held } => {
+                for place in self.places_of(&agent) {
+                    if self.runs[&place].held != held {
+                        self.emit(now, Event::RunHeld { place, held }, out);
+                    }
+                }
+            }
             Command::Retry {} => {
                 if !matches!(self.status, Status::Failed | Status::Cancelled | Status::TimedOut) {
                     return Err(self.rejected("only a task that is FAILED, CANCELLED or TIMED_OUT can be retried"));
@@ -197,6 +268,34 @@ impl Task {
                 let attempt = self.attempt + 1;
                 self.emit(now, Event::Retried { attempt }, out);
             }
+        }
+        Ok(())
+    }
+
+    /// Where an agent works now.
+    fn places_of(&self, agent: &AgentId) -> Vec<Place> {
+        self.running.iter().filter(|p| self.runs[*p].agent.as_ref() == Some(agent)).cloned().collect()
+    }
+
+    /// A person answers a question or agrees to a call. Single use: a call that is not waiting takes no answer.
+    fn answered_by_person(&mut self, now: Time, effect: EffectId, answer: Answer, out: &mut Vec<Event>) -> Result<(), Rejected> {
+        let Some(approval) = self.questions().find(|q| q.effect == effect).map(|q| matches!(q.ask, crate::event::Ask::Approval { .. }))
+        else {
+            return Err(self.rejected("nothing of that id waits for an answer"));
+        };
+        let settled = match (&answer, approval) {
+            (Answer::Approve {}, true) => None,
+            (Answer::Text { text }, false) => Some((CallOutcome::Done, text.clone())),
+            (Answer::Deny { reason }, _) => {
+                let why = reason.as_ref().map_or(String::new(), |r| format!(": {r}"));
+                Some((CallOutcome::Refused, format!("A person refused{why}. Do without it, or give what you have.")))
+            }
+            (Answer::Approve {}, false) => return Err(self.rejected("a question takes an answer in words")),
+            (Answer::Text { .. }, true) => return Err(self.rejected("a tool call takes consent or refusal, not words")),
+        };
+        self.emit(now, Event::HumanAnswered { effect: effect.clone(), answer }, out);
+        if let Some((outcome, text)) = settled {
+            self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint: Taint::NONE }, out);
         }
         Ok(())
     }
@@ -243,7 +342,7 @@ impl Task {
         }
     }
 
-    fn seated(&mut self, now: Time, place: Place, agent: AgentId, out: &mut Vec<Event>) -> Result<(), Rejected> {
+    fn seated(&mut self, now: Time, place: Place, agent: AgentId, traits: Traits, out: &mut Vec<Event>) -> Result<(), Rejected> {
         let Some(run) = self.runs.get(&place) else {
             return Err(self.rejected("it has no such place"));
         };
@@ -257,6 +356,7 @@ impl Task {
             }
             StepStatus::Ready
             | StepStatus::Pending
+            | StepStatus::Waiting
             | StepStatus::Completed
             | StepStatus::Failed
             | StepStatus::Skipped
@@ -264,8 +364,11 @@ impl Task {
                 return Err(self.rejected("the place needs no agent now"));
             }
         }
+        if self.voters_beside(&place).contains(&agent) {
+            return Err(self.rejected("that agent votes at another seat of the same ballot"));
+        }
         let (state_seen, mail_seen) = (self.share.revs, self.share.mail.len() as u32);
-        self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen }, out);
+        self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen, traits }, out);
         Ok(())
     }
 
@@ -296,13 +399,18 @@ impl Task {
             possibly_billed: error.possibly_billed,
         };
         self.emit(now, event, out);
+        if error.class == crate::message::FailureClass::ContextExceeded && self.can_condense(&effect.place) {
+            self.condense(now, &effect.place, ctx, out);
+            return;
+        }
         let turn = self.runs.get(&effect.place).and_then(|r| r.turn(effect.turn)).expect("a call that is awaited has a turn");
         let failed = if error.class == crate::message::FailureClass::RateLimited { turn.limited } else { turn.failed };
         match verdict(error, failed.max(1), dice, ctx.limits) {
             // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
             Verdict::Again { .. } if ctx.draining || self.status == Status::Paused => {}
             Verdict::Again { after_ms } => {
-                self.request(now, &effect.place, now.plus_ms(after_ms), ctx, out);
+                let mode = Mode::of(self.runs[&effect.place].turn(effect.turn).expect("a call that is awaited has a turn"));
+                self.request(now, &effect.place, now.plus_ms(after_ms), mode, ctx, out);
             }
             Verdict::Hold(reason) => {
                 if self.status != Status::Paused {
@@ -318,9 +426,14 @@ impl Task {
     pub(crate) fn give_up(&mut self, now: Time, place: &Place, code: FailureCode, message: String, out: &mut Vec<Event>) {
         let error = Failure { code, message };
         self.emit(now, Event::RunFailed { place: place.clone(), error: error.clone() }, out);
-        let Some(step) = place.step() else {
-            self.emit(now, Event::Failed { error }, out);
-            return;
+        let step = match place {
+            Place::Step(step) => step,
+            // A voter who does not vote is counted as absent.
+            Place::Vote { .. } => return,
+            Place::Plan | Place::Synthesis | Place::Revision => {
+                self.emit(now, Event::Failed { error }, out);
+                return;
+            }
         };
         let mut queue: Vec<StepId> = self.followers.get(step).cloned().unwrap_or_default();
         while let Some(next) = queue.pop() {
@@ -341,6 +454,7 @@ fn lost(place: &Place, number: u32, turn: &Turn, events: &mut Vec<Event>) {
                 effect: EffectId::tool(place.clone(), number, call.id.clone()),
                 outcome: CallOutcome::Lost,
                 result,
+                taint: Taint::NONE,
             });
         }
     }

@@ -1,12 +1,15 @@
 //! What happened, in the past tense: the entries of a task's journal. A closed enum; stored as JSON, so variants and fields are
 //! only ever added, never changed (each has a golden file in `tests/golden`).
 use crate::body::Body;
-use crate::ids::{AgentId, EffectId, Place, StepId, TaskId};
+use crate::consensus::{Outcome, Vote};
+use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::Traits;
 use crate::message::{FailureClass, StopReason, Usage};
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource};
 use crate::spec::TaskSpec;
 use crate::status::{FailureCode, PauseReason, Priority, Status};
+use crate::taint::Taint;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +57,53 @@ pub enum CallOutcome {
     Invalid,
     /// It was started, and a crash hid how it ended. It is not run again; the agent is told.
     Lost,
+    /// It was not run: a person refused.
+    Refused,
+}
+
+/// What a person is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Ask {
+    /// An agent needs to know something.
+    Question {
+        /// In the agent's words.
+        text: String,
+        /// Answers it suggests; any other text is as good.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
+    },
+    /// A tool call needs a person's consent. Bound to the exact arguments, which stand in the reply that asked for it.
+    Approval {
+        /// The tool.
+        tool: String,
+        /// Where it would send data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Why a person is asked.
+        why: String,
+        /// SHA-256 of the arguments as JSON, lower-case hex.
+        arguments: String,
+    },
+}
+
+/// What a person answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    /// To a question.
+    Text {
+        /// The answer, given to the agent.
+        text: String,
+    },
+    /// The tool may run, once, with just these arguments.
+    Approve {},
+    /// It may not.
+    Deny {
+        /// Told to the agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
 }
 
 /// Where the text of a result stands: the texts of these turns' replies, joined.
@@ -101,6 +151,9 @@ pub enum Event {
         state_seen: u32,
         /// Messages this agent sees in its first prompt.
         mail_seen: u32,
+        /// What the agent brings.
+        #[serde(default, skip_serializing_if = "Traits::is_plain")]
+        traits: Traits,
     },
     /// An agent left its place (pause, kill); what it did is kept, another goes on.
     RunParked {
@@ -125,6 +178,9 @@ pub enum Event {
         /// No tool is offered: the agent must give its answer.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         last: bool,
+        /// The model is asked to condense the conversation so far, which has become too long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        compact: bool,
     },
     /// The reply; never bought again.
     ModelReplied {
@@ -170,6 +226,9 @@ pub enum Event {
         name: String,
         /// Whether it may be repeated.
         repeat: Repeat,
+        /// It may change the task's files.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        writes: bool,
     },
     /// The end of a tool call.
     ToolSettled {
@@ -179,6 +238,65 @@ pub enum Event {
         outcome: CallOutcome,
         /// What the model is told.
         result: Body,
+        /// What the result brings into the conversation.
+        #[serde(default, skip_serializing_if = "Taint::is_none")]
+        taint: Taint,
+    },
+    /// A person is asked; the call waits.
+    HumanAsked {
+        /// The tool call that waits.
+        effect: EffectId,
+        /// What.
+        ask: Ask,
+    },
+    /// A person answered.
+    HumanAnswered {
+        /// The tool call that waited.
+        effect: EffectId,
+        /// What.
+        answer: Answer,
+    },
+    /// Nothing of a conversation can go on until a person answers: its agent leaves.
+    RunWaiting {
+        /// Where.
+        place: Place,
+    },
+    /// A person holds the agent at a place, or lets it go on: no new call is made while it is held.
+    RunHeld {
+        /// Where.
+        place: Place,
+        /// Held, or not any more.
+        held: bool,
+    },
+    /// The turns up to here are shown to the model as the summary it wrote in this turn.
+    Compacted {
+        /// The conversation.
+        place: Place,
+        /// The turn with the summary.
+        turn: u32,
+    },
+    /// Voters are asked whether the result is good.
+    BallotOpened {
+        /// From 1.
+        round: u8,
+        /// The result they judge.
+        draft: TextRef,
+        /// Types of the voters, by seat.
+        voters: Vec<AgentType>,
+    },
+    /// A vote.
+    VoteCast {
+        /// The ballot.
+        round: u8,
+        /// The vote.
+        vote: Vote,
+    },
+    /// The ballot is over.
+    BallotClosed {
+        /// The ballot.
+        round: u8,
+        /// How it ended.
+        outcome: Outcome,
     },
     /// A value of the shared state was written.
     StateSet {
@@ -190,6 +308,9 @@ pub enum Event {
         version: u32,
         /// By whom.
         by: AgentId,
+        /// What its writer had seen.
+        #[serde(default, skip_serializing_if = "Taint::is_none")]
+        taint: Taint,
     },
     /// A message between agents.
     MessageSent {
@@ -201,6 +322,9 @@ pub enum Event {
         to: String,
         /// Text.
         body: String,
+        /// What its sender had seen.
+        #[serde(default, skip_serializing_if = "Taint::is_none")]
+        taint: Taint,
     },
     /// An agent read its messages up to here.
     MailRead {
@@ -318,6 +442,14 @@ kinds!(
     ModelInterrupted = "model_interrupted",
     ToolRequested = "tool_requested",
     ToolSettled = "tool_settled",
+    HumanAsked = "human_asked",
+    HumanAnswered = "human_answered",
+    RunWaiting = "run_waiting",
+    RunHeld = "run_held",
+    Compacted = "compacted",
+    BallotOpened = "ballot_opened",
+    VoteCast = "vote_cast",
+    BallotClosed = "ballot_closed",
     StateSet = "state_set",
     MessageSent = "message_sent",
     MailRead = "mail_read",

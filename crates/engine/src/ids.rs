@@ -104,6 +104,15 @@ pub enum Place {
     Step(StepId),
     /// The coordinator joins the outputs.
     Synthesis,
+    /// A voter judges the result; rounds and seats count from 1.
+    Vote {
+        /// The ballot.
+        round: u8,
+        /// Which of its voters.
+        seat: u8,
+    },
+    /// The coordinator mends the result after a ballot was lost.
+    Revision,
 }
 
 impl Place {
@@ -111,7 +120,7 @@ impl Place {
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::Step(id) => Some(id),
-            Self::Plan | Self::Synthesis => None,
+            Self::Plan | Self::Synthesis | Self::Vote { .. } | Self::Revision => None,
         }
     }
 }
@@ -122,6 +131,8 @@ impl fmt::Display for Place {
             Self::Plan => f.write_str("@plan"),
             Self::Step(id) => f.write_str(id.as_str()),
             Self::Synthesis => f.write_str("@synthesis"),
+            Self::Vote { round, seat } => write!(f, "@vote{round}.{seat}"),
+            Self::Revision => f.write_str("@revision"),
         }
     }
 }
@@ -136,13 +147,23 @@ impl TryFrom<String> for Place {
         match text.as_str() {
             "@plan" => Ok(Self::Plan),
             "@synthesis" => Ok(Self::Synthesis),
+            "@revision" => Ok(Self::Revision),
+            _ if text.starts_with('@') => vote_of(&text[1..]).ok_or(BadId { what: "a place", text }),
             _ => StepId::new(text).map(Self::Step),
         }
     }
 }
 
+/// `vote1.2`: the second voter of the first ballot.
+fn vote_of(text: &str) -> Option<Place> {
+    let (round, seat) = text.strip_prefix("vote")?.split_once('.')?;
+    let number = |t: &str| t.parse::<u8>().ok().filter(|n| *n > 0 && n.to_string() == t);
+    Some(Place::Vote { round: number(round)?, seat: number(seat)? })
+}
+
 /// A model or tool call. Its name comes from its place and never changes: `plan/1`, `s3/t2/model`,
-/// `s3/t2/tool/<call id>`, `synthesis/1`. Turns count from 1.
+/// `s3/t2/tool/<call id>`, `synthesis/1`, `vote1.2/1` (by seat, because who votes is known only when an agent sits down), `revision/1`.
+/// Turns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EffectId {
@@ -167,13 +188,17 @@ impl EffectId {
 
 impl fmt::Display for EffectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.place, &self.call) {
-            (Place::Plan, None) => write!(f, "plan/{}", self.turn),
-            (Place::Synthesis, None) => write!(f, "synthesis/{}", self.turn),
-            (Place::Step(s), None) => write!(f, "{s}/t{}/model", self.turn),
-            (Place::Plan, Some(c)) => write!(f, "plan/{}/tool/{c}", self.turn),
-            (Place::Synthesis, Some(c)) => write!(f, "synthesis/{}/tool/{c}", self.turn),
-            (Place::Step(s), Some(c)) => write!(f, "{s}/t{}/tool/{c}", self.turn),
+        match &self.place {
+            Place::Plan => write!(f, "plan/{}", self.turn)?,
+            Place::Synthesis => write!(f, "synthesis/{}", self.turn)?,
+            Place::Revision => write!(f, "revision/{}", self.turn)?,
+            Place::Vote { round, seat } => write!(f, "vote{round}.{seat}/{}", self.turn)?,
+            Place::Step(s) => write!(f, "{s}/t{}", self.turn)?,
+        }
+        match &self.call {
+            Some(call) => write!(f, "/tool/{call}"),
+            None if self.place.step().is_some() => f.write_str("/model"),
+            None => Ok(()),
         }
     }
 }
@@ -194,7 +219,8 @@ impl FromStr for EffectId {
                 let place = match first {
                     "plan" => Place::Plan,
                     "synthesis" => Place::Synthesis,
-                    _ => return Err(bad()),
+                    "revision" => Place::Revision,
+                    other => vote_of(other).ok_or_else(bad)?,
                 };
                 (place, second.parse().map_err(|_| bad())?)
             }
@@ -221,10 +247,20 @@ mod tests {
     use super::*;
     #[test]
     fn effect_ids_round_trip() {
-        for text in ["plan/1", "s3/t2/model", "s3/t2/tool/toolu_01/x", "s3/t1/tool/", "synthesis/1", "plan/t1/model"] {
+        for text in [
+            "plan/1",
+            "s3/t2/model",
+            "s3/t2/tool/toolu_01/x",
+            "s3/t1/tool/",
+            "synthesis/1",
+            "plan/t1/model",
+            "vote1.2/1",
+            "vote2.3/2/tool/x",
+            "revision/1",
+        ] {
             assert_eq!(text.parse::<EffectId>().unwrap().to_string(), text);
         }
-        for bad in ["", "plan", "plan/x", "s3/2/model", "S/t1/model", "s3/t1"] {
+        for bad in ["", "plan", "plan/x", "s3/2/model", "S/t1/model", "s3/t1", "vote1/1", "vote0.1/1", "vote01.1/1", "vote1.2.3/1"] {
             assert!(bad.parse::<EffectId>().is_err(), "{bad}");
         }
     }

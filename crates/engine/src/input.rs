@@ -1,12 +1,38 @@
 //! What arrived and is not yet recorded.
 use crate::body::Body;
+use crate::event::Answer;
 use crate::ids::{AgentId, EffectId, Place, TaskId};
 use crate::message::{CallError, Reply};
 use crate::money::Money;
 use crate::status::{Priority, Status};
+use crate::taint::Taint;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What an agent brings to its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traits {
+    /// What it was spawned to be good at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abilities: Vec<String>,
+    /// Its record, in thousandths: weighs its vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_milli: Option<u32>,
+    /// Seconds it may work on a step; the task's own limit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u64>,
+    /// Most turns of a step; the configured number if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+}
+
+impl Traits {
+    /// Nothing special.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// What a person or another task says; durable (it waits in the task's inbox until the holder of the lease reads it).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +59,25 @@ pub enum Command {
     Update(Update),
     /// Try again what did not complete.
     Retry {},
+    /// A person answers what an agent asked, or agrees to a tool call.
+    Answer {
+        /// The tool call that waits.
+        effect: EffectId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// An agent leaves its places (it was terminated, or begins its turn anew); what it did is kept.
+    Unseat {
+        /// Who.
+        agent: AgentId,
+    },
+    /// An agent makes no new call, or may again.
+    HoldAgent {
+        /// Who.
+        agent: AgentId,
+        /// Held, or not any more.
+        held: bool,
+    },
 }
 
 /// The changes a person may make to a live task.
@@ -71,6 +116,8 @@ pub enum Input {
         place: Place,
         /// Who.
         agent: AgentId,
+        /// What it brings.
+        traits: Traits,
     },
     /// An agent is taken away from its place.
     Unseated {
@@ -111,6 +158,8 @@ pub enum Input {
         result: Body,
         /// It failed.
         is_error: bool,
+        /// What the result brings into the conversation.
+        taint: Taint,
     },
     /// The task's time is up.
     Deadline,

@@ -9,6 +9,7 @@ mod advance;
 pub mod analysis;
 mod apply;
 pub mod body;
+pub mod consensus;
 pub mod decide;
 pub mod drive;
 pub mod event;
@@ -29,4 +30,5 @@ pub mod taint;
 pub mod task;
 pub mod time;
 
+pub use advance::APPROVAL_MS_MAX;
 pub use time::Time;

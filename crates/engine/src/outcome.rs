@@ -1,18 +1,25 @@
 //! What follows from a model's reply: a plan, an output, tool calls, or a failure. The model is not trusted: nothing it says is run
 //! before it was checked, and what is wrong goes back to it in words it can act on.
 use crate::body::Body;
-use crate::decide::Ctx;
-use crate::event::{AskedCall, CallOutcome, Event, TextRef};
+use crate::consensus::{CAST_VOTE, Choice, REASON_BYTES_MAX, Vote};
+use crate::decide::{Checked, Ctx};
+use crate::event::{Ask, AskedCall, CallOutcome, Event, TextRef};
 use crate::ids::{AgentId, EffectId, Place, StepId};
 use crate::message::{Block, Reply, StopReason};
 use crate::money::Money;
 use crate::plan::{ANSWER, Plan, PlanSource, SUBMIT_PLAN};
-use crate::share::{GetArgs, ReadArgs, SHARED_RESULT_BYTES_MAX, STATE_KEY_BYTES_MAX, SendArgs, SetArgs, Written, is_shared_tool};
+use crate::share::{
+    ASK_HUMAN, AskArgs, GetArgs, QUESTION_BYTES_MAX, QUESTION_OPTIONS_MAX, ReadArgs, SHARED_RESULT_BYTES_MAX, STATE_KEY_BYTES_MAX,
+    SendArgs, SetArgs, Written, is_shared_tool,
+};
 use crate::status::FailureCode;
+use crate::taint::Taint;
 use crate::task::{Task, Turn};
 use crate::time::Time;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// Longest part of a bad call that is quoted back, in characters.
 const QUOTED_CHARS_MAX: usize = 200;
@@ -76,12 +83,17 @@ impl Task {
         };
         self.emit(now, event, out);
         let place = &effect.place;
+        if self.runs[place].turn(effect.turn).is_some_and(|t| t.compact) {
+            return self.condensed(now, effect, &calls, reply, out);
+        }
         match &reply.stop {
             StopReason::Refusal => {
                 let said = reply.text();
                 let text = if said.is_empty() { "the model refused".to_owned() } else { format!("the model refused: {}", cut(&said)) };
                 self.give_up(now, place, FailureCode::Refused, text, out);
             }
+            // The reply is paid; what it answered is condensed before the next turn.
+            StopReason::ContextExceeded if self.can_condense(place) => self.condense(now, place, ctx, out),
             StopReason::ContextExceeded => {
                 self.give_up(now, place, FailureCode::ContextOverflow, "the conversation is longer than the model's window".into(), out)
             }
@@ -97,15 +109,78 @@ impl Task {
             StopReason::PauseTurn if calls.is_empty() => {}
             StopReason::PauseTurn | StopReason::EndTurn | StopReason::StopSequence | StopReason::ToolUse => match place {
                 Place::Plan => self.plan_reply(now, effect, &calls, ctx, out),
-                Place::Step(_) | Place::Synthesis if calls.is_empty() => self.answered(now, effect, reply, out),
-                Place::Step(_) | Place::Synthesis => self.tool_calls(now, effect, &calls, ctx, out),
+                Place::Vote { round, seat } => self.vote_reply(now, effect, (*round, *seat), &calls, ctx, out),
+                Place::Step(_) | Place::Synthesis | Place::Revision if calls.is_empty() => self.answered(now, effect, reply, out),
+                Place::Step(_) | Place::Synthesis | Place::Revision => self.tool_calls(now, effect, &calls, ctx, out),
             },
         }
     }
 
     fn settle(&mut self, now: Time, effect: &EffectId, call: &str, outcome: CallOutcome, text: String, out: &mut Vec<Event>) {
+        self.settle_with(now, effect, call, outcome, text, Taint::NONE, out);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
+    fn settle_with(
+        &mut self,
+        now: Time,
+        effect: &EffectId,
+        call: &str,
+        outcome: CallOutcome,
+        text: String,
+        taint: Taint,
+        out: &mut Vec<Event>,
+    ) {
         let effect = EffectId::tool(effect.place.clone(), effect.turn, call);
-        self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text) }, out);
+        self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint }, out);
+    }
+
+    /// The model condensed its conversation: from now on the summary stands for the turns before. Without one the step is given up,
+    /// because the conversation cannot go on as it is.
+    fn condensed(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], reply: &Reply, out: &mut Vec<Event>) {
+        for call in calls {
+            self.settle(now, effect, call.id, CallOutcome::Invalid, "not executed: no tool was offered".into(), out);
+        }
+        if reply.text().trim().is_empty() {
+            let text = "the conversation is longer than the model's window, and the model did not condense it".into();
+            return self.give_up(now, &effect.place, FailureCode::ContextOverflow, text, out);
+        }
+        self.emit(now, Event::Compacted { place: effect.place.clone(), turn: effect.turn }, out);
+    }
+
+    /// A vote, or what is wrong with it. One vote per voter and ballot: of several calls the first valid one counts.
+    fn vote_reply(
+        &mut self,
+        now: Time,
+        effect: &EffectId,
+        (round, seat): (u8, u8),
+        calls: &[Asked<'_>],
+        ctx: Ctx<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let run = &self.runs[&effect.place];
+        let voter = (self.agent_at(&effect.place), run.traits.record_milli.unwrap_or(1_000));
+        let read = read_vote(calls, seat, voter);
+        for (i, call) in calls.iter().enumerate() {
+            let (outcome, text) = match &read {
+                Ok((at, _)) if *at == i => (CallOutcome::Done, "counted".to_owned()),
+                Ok(_) => (CallOutcome::Invalid, "not counted: one vote per voter".to_owned()),
+                Err(reason) => (CallOutcome::Invalid, format!("not counted: {reason}")),
+            };
+            self.settle(now, effect, call.id, outcome, text, out);
+        }
+        match read {
+            Ok((_, vote)) => {
+                self.emit(now, Event::VoteCast { round, vote }, out);
+                let output = TextRef { place: effect.place.clone(), from_turn: effect.turn, to_turn: effect.turn, answer: false };
+                self.emit(now, Event::RunCompleted { place: effect.place.clone(), output }, out);
+            }
+            Err(reason) => {
+                if self.runs[&effect.place].turns_now().len() > ctx.limits.repairs_max as usize {
+                    self.give_up(now, &effect.place, FailureCode::ToolCallInvalid, format!("no valid vote: {reason}"), out);
+                }
+            }
+        }
     }
 
     /// The output limit was reached. A cut tool call is never executed; a cut text is continued once.
@@ -183,7 +258,8 @@ impl Task {
     fn tool_calls(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let run = &self.runs[&effect.place];
         if run.turns.last().is_some_and(|t| t.last) {
-            let text = format!("the model asked for tools in the last of {} turns instead of answering", ctx.limits.turns_max);
+            let most = run.traits.max_turns.unwrap_or(ctx.limits.turns_max);
+            let text = format!("the model asked for tools in the last of {most} turns instead of answering");
             return self.give_up(now, &effect.place, FailureCode::TurnLimit, text, out);
         }
         if run.repeats() >= ctx.limits.repeat_stop {
@@ -210,11 +286,17 @@ impl Task {
                     continue;
                 }
             };
-            if is_shared_tool(call.name) {
+            if call.name == ASK_HUMAN {
+                self.ask_human(now, effect, call.id, args, out);
+            } else if is_shared_tool(call.name) {
+                let taint = self.shared_taint(call.name);
                 let (outcome, text) = self.shared_tool(now, effect, call.name, args, ctx, out);
-                self.settle(now, effect, call.id, outcome, text, out);
-            } else if let Err(error) = ctx.tools.check(call.name, args) {
-                self.settle(now, effect, call.id, CallOutcome::Invalid, format!("not executed: {error}"), out);
+                self.settle_with(now, effect, call.id, outcome, text, taint, out);
+            } else {
+                match ctx.tools.check(&self.runs[&effect.place].kind, call.name, args) {
+                    Ok(checked) => self.gate(now, effect, call, args, checked, out),
+                    Err(error) => self.settle(now, effect, call.id, CallOutcome::Invalid, format!("not executed: {error}"), out),
+                }
             }
         }
         let wrong = self.runs[&effect.place].turns_now().iter().rev().take_while(|t| t.all_invalid()).count();
@@ -227,6 +309,47 @@ impl Task {
                 out,
             );
         }
+    }
+
+    /// A person is asked before a call that the operator wants to see, and before one that would carry private data out of this machine
+    /// on the word of strangers. Decided on what the agent had seen when it asked: results of the same turn came after.
+    fn gate(&mut self, now: Time, effect: &EffectId, call: &Asked<'_>, args: &Value, checked: Checked, out: &mut Vec<Event>) {
+        let seen = self.runs[&effect.place].taint;
+        let leak = checked.to.is_some() && !checked.allowed && seen.is_both();
+        let why = checked.ask.or_else(|| {
+            leak.then(|| {
+                "the agent has seen private data and text that strangers may have written, and this call sends data out".to_owned()
+            })
+        });
+        let Some(why) = why else { return };
+        let arguments = crate::body::hex(&Sha256::digest(args.to_string().as_bytes()));
+        let ask = Ask::Approval { tool: call.name.to_owned(), to: checked.to, why, arguments };
+        self.emit(now, Event::HumanAsked { effect: EffectId::tool(effect.place.clone(), effect.turn, call.id), ask }, out);
+    }
+
+    fn ask_human(&mut self, now: Time, effect: &EffectId, call: &str, args: &Value, out: &mut Vec<Event>) {
+        let asked = parse::<AskArgs>(args).and_then(|a| {
+            let size = a.question.len() + a.options.iter().map(String::len).sum::<usize>();
+            if a.question.trim().is_empty() || size > QUESTION_BYTES_MAX || a.options.len() > QUESTION_OPTIONS_MAX {
+                let text = format!("not asked: a question has 1 to {QUESTION_BYTES_MAX} bytes and at most {QUESTION_OPTIONS_MAX} options");
+                return Err((CallOutcome::Invalid, text));
+            }
+            Ok(Ask::Question { text: a.question, options: a.options })
+        });
+        match asked {
+            Ok(ask) => {
+                self.emit(now, Event::HumanAsked { effect: EffectId::tool(effect.place.clone(), effect.turn, call), ask }, out);
+            }
+            Err((outcome, text)) => self.settle(now, effect, call, outcome, text, out),
+        }
+    }
+
+    /// What a look at the shared state brings: what its writers had seen. Messages bring theirs when they are read.
+    fn shared_taint(&self, tool: &str) -> Taint {
+        if tool != "state_get" {
+            return Taint::NONE;
+        }
+        self.share.state.values().flatten().fold(Taint::NONE, |t, w| t.and(w.taint))
     }
 
     /// The tools by which agents share state and messages, decided at once.
@@ -280,7 +403,8 @@ impl Task {
             ));
         }
         let by = self.agent_at(&effect.place);
-        self.emit(now, Event::StateSet { key: args.key, value: args.value, version: version + 1, by }, out);
+        let taint = self.runs[&effect.place].taint;
+        self.emit(now, Event::StateSet { key: args.key, value: args.value, version: version + 1, by, taint }, out);
         Ok(json!({"version": version + 1}).to_string())
     }
 
@@ -333,7 +457,8 @@ impl Task {
             ));
         }
         let from = self.agent_at(&effect.place);
-        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, body: args.body }, out);
+        let taint = self.runs[&effect.place].taint;
+        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, body: args.body, taint }, out);
         Ok("sent".into())
     }
 
@@ -373,6 +498,37 @@ fn read_plan(task: &Task, calls: &[Asked<'_>], ctx: Ctx<'_>) -> Result<Option<Pl
     }
     let text = args.get("text").and_then(Value::as_str).map_or("", str::trim);
     if text.is_empty() { Err(format!("{ANSWER} needs a non-empty text")) } else { Ok(None) }
+}
+
+/// Arguments of `cast_vote`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoteArgs {
+    vote: Choice,
+    confidence: f64,
+    reason: String,
+}
+
+/// The first valid vote among the calls and its position, or what is wrong.
+fn read_vote(calls: &[Asked<'_>], seat: u8, (agent, record_milli): (AgentId, u32)) -> Result<(usize, Vote), String> {
+    let mut wrong = format!("you did not call {CAST_VOTE}; call it once");
+    for (i, call) in calls.iter().enumerate().filter(|(_, c)| c.name == CAST_VOTE) {
+        let args = call.args.map_err(|e| format!("the arguments are not JSON ({e})"));
+        let read = args.and_then(|a| serde_json::from_value::<VoteArgs>(a.clone()).map_err(|e| e.to_string()));
+        match read {
+            Ok(a) if !(0.0..=1.0).contains(&a.confidence) => wrong = format!("confidence is {}; it lies between 0 and 1", a.confidence),
+            Ok(a) if a.reason.trim().is_empty() || a.reason.len() > REASON_BYTES_MAX => {
+                wrong = format!("reason must have 1 to {REASON_BYTES_MAX} bytes");
+            }
+            Ok(a) => {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+                let confidence_milli = (a.confidence * 1_000.0).round() as u32;
+                return Ok((i, Vote { agent, seat, vote: a.vote, confidence_milli, reason: a.reason, record_milli }));
+            }
+            Err(error) => wrong = error,
+        }
+    }
+    Err(wrong)
 }
 
 fn parse<T: DeserializeOwned>(args: &Value) -> Result<T, (CallOutcome, String)> {

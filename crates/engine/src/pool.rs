@@ -45,6 +45,27 @@ pub struct Want {
     pub since: Time,
     /// Most agents of the task at once.
     pub task_max: u32,
+    /// What the step asks of the agent: an idle agent that was spawned for it goes first.
+    pub abilities: Vec<String>,
+    /// Agents that may not have it.
+    pub avoid: Vec<AgentId>,
+}
+
+/// An agent given out before this process began.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Id.
+    pub id: AgentId,
+    /// Type.
+    pub kind: AgentType,
+    /// In the pool since.
+    pub since: Time,
+    /// What it was spawned to be good at.
+    pub abilities: Vec<String>,
+    /// Held by a person.
+    pub paused: bool,
+    /// Gone: only its number is not given out again.
+    pub terminated: bool,
 }
 
 /// An agent of the pool.
@@ -62,6 +83,10 @@ pub struct Agent {
     pub since: Time,
     /// Last change.
     pub changed: Time,
+    /// What it was spawned to be good at.
+    pub abilities: Vec<String>,
+    /// Held by a person: it is given no place.
+    pub paused: bool,
 }
 
 /// A place got an agent.
@@ -71,6 +96,8 @@ pub struct Grant {
     pub spot: Spot,
     /// Who.
     pub agent: AgentId,
+    /// What it was spawned to be good at.
+    pub abilities: Vec<String>,
     /// The agent is new: it must be written down with the first event that names it.
     pub new: bool,
 }
@@ -101,7 +128,7 @@ pub struct Pool {
 
 impl Pool {
     /// A pool in which at most `node_max` agents work at once. `known` are the ids given out before.
-    pub fn new(node_max: u32, known: impl IntoIterator<Item = (AgentId, AgentType, Time)>) -> Self {
+    pub fn new(node_max: u32, known: impl IntoIterator<Item = Known>) -> Self {
         let mut pool = Self {
             node_max,
             agents: BTreeMap::new(),
@@ -113,13 +140,61 @@ impl Pool {
             seated: BTreeMap::new(),
             tasks: BTreeMap::new(),
         };
-        for (id, kind, since) in known {
+        for Known { id, kind, since, abilities, paused, terminated } in known {
             let next = pool.next_number.entry(kind.clone()).or_default();
             *next = (*next).max(id.number());
-            pool.idle.entry(kind.clone()).or_default().insert(id.clone());
-            pool.agents.insert(id.clone(), Agent { id, kind, at: None, served: 0, since, changed: since });
+            if !terminated {
+                pool.add(Agent { id, kind, at: None, served: 0, since, changed: since, abilities, paused });
+            }
         }
         pool
+    }
+
+    fn add(&mut self, agent: Agent) {
+        if !agent.paused && agent.at.is_none() {
+            self.idle.entry(agent.kind.clone()).or_default().insert(agent.id.clone());
+        }
+        self.agents.insert(agent.id.clone(), agent);
+    }
+
+    /// A new agent, idle until a place wants one of its type.
+    pub fn spawn(&mut self, kind: &AgentType, abilities: Vec<String>, now: Time) -> AgentId {
+        let id = self.next_id(kind);
+        let agent = Agent { id: id.clone(), kind: kind.clone(), at: None, served: 0, since: now, changed: now, abilities, paused: false };
+        self.add(agent);
+        id
+    }
+
+    fn next_id(&mut self, kind: &AgentType) -> AgentId {
+        let next = self.next_number.entry(kind.clone()).or_default();
+        *next += 1;
+        AgentId::numbered(kind, *next)
+    }
+
+    /// An agent.
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.agents.get(id)
+    }
+
+    /// Holds an agent, or lets it go on. A place it has stays its own.
+    pub fn set_paused(&mut self, id: &AgentId, paused: bool, now: Time) {
+        let Some(agent) = self.agents.get_mut(id).filter(|a| a.paused != paused) else { return };
+        (agent.paused, agent.changed) = (paused, now);
+        let idle = self.idle.entry(agent.kind.clone()).or_default();
+        if paused {
+            idle.remove(id);
+        } else if agent.at.is_none() {
+            idle.insert(id.clone());
+        }
+    }
+
+    /// An agent goes for good. A place it has is freed by whoever holds the task.
+    pub fn remove(&mut self, id: &AgentId) -> Option<Agent> {
+        let agent = self.agents.remove(id)?;
+        if let Some(idle) = self.idle.get_mut(&agent.kind) {
+            idle.remove(id);
+        }
+        Some(agent)
     }
 
     /// All agents, by id.
@@ -223,7 +298,10 @@ impl Pool {
     pub fn seat_now(&mut self, want: Want, now: Time) -> Grant {
         self.leave(&want.spot, now);
         self.tasks.entry(want.spot.0.clone()).or_default().max = want.task_max;
-        self.seat(&want, now)
+        // An agent that is held keeps the place it had.
+        let held = want.before.as_ref().is_some_and(|id| self.agents.get(id).is_some_and(|a| a.paused && a.at.is_none()));
+        let choice = want.before.clone().filter(|_| held).or_else(|| self.choose(&want));
+        self.seat(&want, choice, now)
     }
 
     /// A place needs no agent any more: it stops waiting, or its agent becomes idle.
@@ -238,7 +316,9 @@ impl Pool {
             if let Some(agent) = self.agents.get_mut(&id) {
                 agent.at = None;
                 agent.changed = now;
-                self.idle.entry(agent.kind.clone()).or_default().insert(id);
+                if !agent.paused {
+                    self.idle.entry(agent.kind.clone()).or_default().insert(id);
+                }
             }
             if let Some(t) = self.tasks.get_mut(&spot.0) {
                 t.used -= 1;
@@ -258,23 +338,35 @@ impl Pool {
             if let Some(t) = self.tasks.get_mut(&rank.spot.0) {
                 t.waiting.remove(&rank);
             }
-            out.push(self.seat(&want, now));
+            let choice = self.choose(&want);
+            out.push(self.seat(&want, choice, now));
         }
         out
     }
 
-    fn seat(&mut self, want: &Want, now: Time) -> Grant {
-        let idle = self.idle.entry(want.kind.clone()).or_default();
-        let id = match &want.before {
-            Some(before) if idle.remove(before) => Some(before.clone()),
-            _ => idle.pop_first(),
+    /// The idle agent that fits best: the one that had the place, else the one spawned for most of what the step asks, else the first.
+    fn choose(&self, want: &Want) -> Option<AgentId> {
+        let idle = self.idle.get(&want.kind)?;
+        if let Some(before) = want.before.as_ref().filter(|b| idle.contains(*b) && !want.avoid.contains(b)) {
+            return Some(before.clone());
+        }
+        let mut free = idle.iter().filter(|id| !want.avoid.contains(id));
+        if want.abilities.is_empty() {
+            return free.next().cloned();
+        }
+        let fit = |id: &AgentId| {
+            let has = |a: &String| self.agents[id].abilities.iter().any(|b| b.eq_ignore_ascii_case(a));
+            want.abilities.iter().filter(|a| has(a)).count()
         };
-        let new = id.is_none();
-        let id = id.unwrap_or_else(|| {
-            let next = self.next_number.entry(want.kind.clone()).or_default();
-            *next += 1;
-            AgentId::numbered(&want.kind, *next)
-        });
+        free.rev().max_by_key(|id| fit(id)).cloned()
+    }
+
+    fn seat(&mut self, want: &Want, choice: Option<AgentId>, now: Time) -> Grant {
+        let new = choice.is_none();
+        let id = choice.unwrap_or_else(|| self.next_id(&want.kind));
+        if let Some(idle) = self.idle.get_mut(&want.kind) {
+            idle.remove(&id);
+        }
         let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent {
             id: id.clone(),
             kind: want.kind.clone(),
@@ -282,7 +374,10 @@ impl Pool {
             served: 0,
             since: now,
             changed: now,
+            abilities: vec![],
+            paused: false,
         });
+        let abilities = agent.abilities.clone();
         agent.at = Some(want.spot.clone());
         agent.served += 1;
         agent.changed = now;
@@ -290,7 +385,7 @@ impl Pool {
         self.tasks.entry(want.spot.0.clone()).or_default().used += 1;
         self.refresh(&want.spot.0);
         self.seated.insert(want.spot.clone(), id.clone());
-        Grant { spot: want.spot.clone(), agent: id, new }
+        Grant { spot: want.spot.clone(), agent: id, abilities, new }
     }
 }
 
@@ -311,6 +406,8 @@ mod tests {
             path,
             since: Time(since_s * 1_000_000),
             task_max,
+            abilities: vec![],
+            avoid: vec![],
         }
     }
     fn order(pool: &mut Pool) -> Vec<String> {
@@ -339,6 +436,39 @@ mod tests {
         pool.want(want("c", "old_low", Priority::Low, 1, 0, 9));
         pool.want(want("b", "new_high", Priority::High, 1, 3_600, 9));
         assert_eq!(order(&mut pool), ["old_low", "new_high"]);
+    }
+
+    #[test]
+    fn agents_are_chosen_by_what_they_were_spawned_for_and_held_ones_are_left_alone() {
+        let coder = AgentType::new("coder").unwrap();
+        let mut pool = Pool::new(9, []);
+        let plain = pool.spawn(&coder, vec![], Time(0));
+        let python = pool.spawn(&coder, vec!["Python".into(), "fastapi".into()], Time(0));
+        let seat = |pool: &mut Pool, step: &str, abilities: &[&str], avoid: &[&AgentId]| {
+            let abilities = abilities.iter().map(|a| (*a).to_owned()).collect();
+            let avoid = avoid.iter().map(|a| (*a).clone()).collect();
+            pool.want(Want { abilities, avoid, ..want("a", step, Priority::Normal, 1, 0, 9) });
+            pool.grant(Time(1)).remove(0).agent
+        };
+        assert_eq!(seat(&mut pool, "s1", &["python"], &[]), python);
+        assert_eq!(seat(&mut pool, "s2", &["python"], &[]), plain, "the next best");
+        pool.leave(&spot("a", "s1"), Time(2));
+        pool.leave(&spot("a", "s2"), Time(2));
+        let other = seat(&mut pool, "s3", &[], &[&plain, &python]);
+        assert!(other != plain && other != python, "agents to avoid are not taken, a new one is made");
+        pool.set_paused(&plain, true, Time(3));
+        assert_eq!(seat(&mut pool, "s4", &[], &[]), python, "a held agent is given no place");
+        pool.set_paused(&python, true, Time(3));
+        pool.leave(&spot("a", "s4"), Time(4));
+        let again = pool.seat_now(Want { before: Some(python.clone()), ..want("a", "s4", Priority::Normal, 1, 0, 9) }, Time(4));
+        assert_eq!(again.agent, python, "but keeps the one it had over a restart");
+        pool.set_paused(&plain, false, Time(5));
+        assert_eq!(seat(&mut pool, "s5", &[], &[]), plain);
+        assert!(pool.remove(&plain).is_some_and(|a| a.at == Some(spot("a", "s5"))));
+        pool.leave(&spot("a", "s5"), Time(6));
+        assert_eq!(pool.busy(), 2);
+        let next = seat(&mut pool, "s6", &[], &[]);
+        assert!(next != plain, "who was removed does not come back");
     }
 
     #[test]

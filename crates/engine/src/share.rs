@@ -2,6 +2,7 @@
 //! in the same commit as the reply that asked for them: they never leave the process.
 use crate::ids::{AgentId, Place};
 use crate::message::ToolSpec;
+use crate::taint::Taint;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +25,9 @@ pub struct Written {
     pub at: Time,
     /// Number of this write among all writes of the task, from 1.
     pub rev: u32,
+    /// What its writer had seen.
+    #[serde(default, skip_serializing_if = "Taint::is_none")]
+    pub taint: Taint,
 }
 
 /// A message between agents.
@@ -39,6 +43,9 @@ pub struct Mail {
     pub body: String,
     /// When.
     pub at: Time,
+    /// What its sender had seen.
+    #[serde(default, skip_serializing_if = "Taint::is_none")]
+    pub taint: Taint,
 }
 
 impl Mail {
@@ -75,7 +82,14 @@ impl Share {
     }
 }
 
-/// The tools of every agent.
+/// The tool by which an agent asks a person.
+pub const ASK_HUMAN: &str = "ask_human";
+/// Longest question with its options, in bytes.
+pub const QUESTION_BYTES_MAX: usize = 8 * 1024;
+/// Most answers an agent may suggest.
+pub const QUESTION_OPTIONS_MAX: usize = 10;
+
+/// The tools of every agent that are decided in the same commit as the reply that asked for them.
 pub const TOOLS: [&str; 4] = ["state_set", "state_get", "send_message", "read_messages"];
 
 /// Whether a tool is decided here.
@@ -106,12 +120,20 @@ pub(crate) struct SendArgs {
     pub(crate) to: String,
     pub(crate) body: String,
 }
+/// Arguments of `ask_human`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskArgs {
+    pub(crate) question: String,
+    #[serde(default)]
+    pub(crate) options: Vec<String>,
+}
 /// Arguments of `read_messages`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReadArgs {}
 
-/// The four tools as offered to a model.
+/// These tools as offered to a model.
 pub fn tool_specs() -> Vec<ToolSpec> {
     let spec = |name: &str, description: &str, schema: Value| ToolSpec {
         name: name.into(),
@@ -141,6 +163,12 @@ pub fn tool_specs() -> Vec<ToolSpec> {
             "read_messages",
             "Read the messages sent to you since you last read them.",
             json!({"type": "object", "additionalProperties": false, "properties": {}}),
+        ),
+        spec(
+            ASK_HUMAN,
+            "Ask the person who gave the task. Only for what you cannot find out or decide yourself: your step waits until they answer.",
+            json!({"type": "object", "additionalProperties": false, "required": ["question"], "properties": {
+            "question": {"type": "string"}, "options": {"type": "array", "items": {"type": "string"}, "maxItems": QUESTION_OPTIONS_MAX}}}),
         ),
     ]
 }

@@ -1,4 +1,5 @@
 //! What was asked for: fixed at submission, with all defaults filled in, so that a later change of the configuration does not change it.
+use crate::consensus::Consensus;
 use crate::ids::{AgentType, TaskId};
 use crate::money::Money;
 use crate::status::{Priority, TaskType};
@@ -48,4 +49,21 @@ pub struct TaskSpec {
     /// Labels for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Files given with the task; they stand in its workspace before the first agent starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// Voters must agree on the result before the task completes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus: Option<Consensus>,
+}
+
+/// A file given with a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Name in the workspace, with `/` between folders.
+    pub name: String,
+    /// SHA-256 of the content, lower-case hex.
+    pub sha256: String,
+    /// Length in bytes.
+    pub bytes: u64,
 }

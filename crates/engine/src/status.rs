@@ -137,6 +137,8 @@ names!(
         Ready = "READY",
         /// An agent works on it.
         Running = "RUNNING",
+        /// Waits for a person's answer; no agent is held meanwhile.
+        Waiting = "WAITING",
         /// Has an output.
         Completed = "COMPLETED",
         /// Given up.
@@ -222,6 +224,8 @@ names!(
         EmptyAnswer = "empty-answer",
         /// The step's time was up.
         Timeout = "step-timeout",
+        /// The voters did not agree, also not after a revision.
+        ConsensusNotReached = "consensus-not-reached",
         /// A fault of MAOS itself.
         Internal = "internal-error",
     }

@@ -80,6 +80,9 @@ pub struct Summary {
     pub pause: Option<(PauseReason, String)>,
     /// Why it ended badly.
     pub error: Option<Failure>,
+    /// Questions and requests for consent that wait for a person.
+    #[serde(default)]
+    pub questions: u32,
 }
 
 impl Summary {
@@ -107,6 +110,8 @@ impl Task {
             constraints: None,
             depends_on: of.depends_on.clone(),
             labels: of.labels.clone(),
+            attachments: of.attachments.clone(),
+            consensus: of.consensus,
         };
         Summary {
             spec,
@@ -127,6 +132,7 @@ impl Task {
             calls: self.calls,
             pause: self.pause.clone(),
             error: self.error.clone(),
+            questions: self.asked.len() as u32,
         }
     }
 
@@ -149,6 +155,8 @@ impl Task {
         match self.running.iter().next() {
             Some(Place::Plan) => "planning".into(),
             Some(Place::Synthesis) => "joining the outputs".into(),
+            Some(Place::Vote { .. }) => "voting on the result".into(),
+            Some(Place::Revision) => "revising the result".into(),
             Some(first @ Place::Step(_)) => {
                 let title = self.step(first).map_or("", |s| s.title.as_str());
                 match self.running.len() {
@@ -156,6 +164,7 @@ impl Task {
                     n => format!("{title} and {} more", n - 1),
                 }
             }
+            None if self.only_people() => "waits for your answer".into(),
             None => "waits for agents".into(),
         }
     }

@@ -1,15 +1,18 @@
 //! The state of a task: the fold of its journal. Only `apply` changes it; everything else reads.
 pub use crate::account::{ABORT_MS_MAX, Account};
 use crate::action::Action;
-use crate::body::Body;
-use crate::event::{CallOutcome, Event, Failure, Recorded, Repeat, TextRef};
+use crate::body::{BODY_HASHED_BYTES_MAX, Body};
+use crate::consensus::{Outcome, Vote};
+use crate::event::{Ask, CallOutcome, Event, Failure, Recorded, Repeat, TextRef};
 use crate::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use crate::input::Traits;
 use crate::message::{StopReason, Usage};
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource, PlanStep};
 use crate::share::Share;
 use crate::spec::TaskSpec;
 use crate::status::{PauseReason, Status, StepStatus};
+use crate::taint::Taint;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,12 +30,35 @@ pub struct OpenCall {
     pub at: Time,
 }
 
+/// Longest circle that is looked for, in turns.
+const CIRCLE_TURNS_MAX: usize = 32;
+
+/// A person's consent to a tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// To what.
+    pub ask: Ask,
+    /// When.
+    pub at: Time,
+}
+
 /// State of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum CallState {
     /// Asked for, not yet started.
-    Asked,
+    Asked {
+        /// A person agreed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent: Option<Box<Consent>>,
+    },
+    /// A person is asked, and has not answered.
+    Waiting {
+        /// What.
+        ask: Ask,
+        /// Since when.
+        at: Time,
+    },
     /// Should be in flight.
     Open {
         /// May it be repeated?
@@ -110,6 +136,9 @@ pub struct Turn {
     pub signature: u64,
     /// No tool was offered.
     pub last: bool,
+    /// The model was asked to condense the turns before.
+    #[serde(default)]
+    pub compact: bool,
     /// What the model is told after this turn besides tool results.
     pub note: Option<String>,
 }
@@ -123,10 +152,66 @@ impl Turn {
     pub fn is_open(&self) -> bool {
         self.open.is_some() || self.calls.iter().any(|c| matches!(c.state, CallState::Open { .. }))
     }
+    /// Some tool call waits for a person.
+    pub fn waits_for_person(&self) -> bool {
+        self.calls.iter().any(|c| matches!(c.state, CallState::Waiting { .. }))
+    }
+    /// A tool call that is not started and could be.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.calls.iter().any(|c| matches!(c.state, CallState::Asked { .. }))
+    }
+    /// Names, arguments and results of its calls as one number; `None` while a call has no result.
+    fn experience(&self) -> Option<u64> {
+        self.calls.iter().try_fold(self.signature, |h, call| match &call.state {
+            CallState::Settled { result, .. } => Some(h.rotate_left(9) ^ hash_of(result)),
+            CallState::Asked { .. } | CallState::Waiting { .. } | CallState::Open { .. } => None,
+        })
+    }
     /// There were calls, and none was valid.
     pub(crate) fn all_invalid(&self) -> bool {
         !self.calls.is_empty() && self.calls.iter().all(|c| matches!(c.state, CallState::Settled { outcome: CallOutcome::Invalid, .. }))
     }
+}
+
+/// FNV-1a of a result; of a long one its beginning, or its address.
+fn hash_of(body: &Body) -> u64 {
+    let text = match body {
+        Body::Inline(text) => text.as_bytes(),
+        Body::Blob { blob, .. } => blob.as_bytes(),
+    };
+    text.iter().take(BODY_HASHED_BYTES_MAX).fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A ballot over a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// From 1.
+    pub round: u8,
+    /// The result judged.
+    pub draft: TextRef,
+    /// Number of voters.
+    pub voters: u8,
+    /// Votes in the order in which they came.
+    pub votes: Vec<Vote>,
+    /// When it was opened.
+    pub opened_at: Time,
+    /// How long the task had been held by then.
+    pub held_ms: u64,
+    /// How it ended, if it has.
+    pub outcome: Option<Outcome>,
+}
+
+/// Something a person is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// The tool call that waits; the question's id.
+    pub effect: EffectId,
+    /// What is asked.
+    pub ask: &'a Ask,
+    /// Since when.
+    pub at: Time,
+    /// Who asks.
+    pub agent: Option<&'a AgentId>,
 }
 
 /// A conversation of an agent with a model at one place.
@@ -171,6 +256,24 @@ pub struct Run {
     pub usage: Usage,
     /// Known cost.
     pub cost: Money,
+    /// A person holds its agent.
+    #[serde(default)]
+    pub held: bool,
+    /// Since when it waits for a person.
+    #[serde(default)]
+    pub waiting_since: Option<Time>,
+    /// How long it has waited for people before. Milliseconds; its deadline does not count that.
+    #[serde(default)]
+    pub waited_ms: u64,
+    /// What it has seen.
+    #[serde(default)]
+    pub taint: Taint,
+    /// What its agent brings.
+    #[serde(default)]
+    pub traits: Traits,
+    /// The turn whose reply stands for all turns up to it; 0 if there is none.
+    #[serde(default)]
+    pub compacted: u32,
 }
 
 impl Run {
@@ -196,6 +299,12 @@ impl Run {
             error: None,
             usage: Usage::default(),
             cost: Money::ZERO,
+            held: false,
+            waiting_since: None,
+            waited_ms: 0,
+            taint: Taint::NONE,
+            traits: Traits::default(),
+            compacted: 0,
         }
     }
     /// The turn with this number, from 1.
@@ -217,14 +326,30 @@ impl Run {
     pub fn is_open(&self) -> bool {
         self.current().is_some_and(Turn::is_open)
     }
-    /// Answered turns at the end that asked for exactly the same calls. The same before and after the next call is asked for, so that its
-    /// prompt is the same at each attempt.
+    /// Answered turns at the end in which the agent goes round in circles: the same calls with the same results, turn by turn or in turns
+    /// of two. The last turn counts by its calls alone while it has no results. The same before and after the next call is asked for, so
+    /// that its prompt is the same at each attempt.
     pub fn repeats(&self) -> u32 {
-        let answered = || self.turns_now().iter().rev().skip_while(|t| t.paid.is_none());
-        let Some(last) = answered().next().filter(|t| !t.calls.is_empty()) else {
-            return 0;
+        let answered: Vec<&Turn> = self.turns_now().iter().rev().skip_while(|t| t.paid.is_none()).take(CIRCLE_TURNS_MAX).collect();
+        let circle = |period: usize| {
+            let same = |i: usize| {
+                let (a, b) = (answered[i], answered[i + period]);
+                let settled = a.experience();
+                !a.calls.is_empty() && a.signature == b.signature && (settled.is_none() || settled == b.experience())
+            };
+            let equal = (0..answered.len().saturating_sub(period)).take_while(|i| same(*i)).count();
+            if equal == 0 { 0 } else { equal + period }
         };
-        answered().take_while(|t| !t.calls.is_empty() && t.signature == last.signature).count() as u32
+        let single = answered.first().is_some_and(|t| !t.calls.is_empty()).into();
+        // Two calls in turns are a circle when each came back at least once.
+        let pairs = Some(circle(2)).filter(|turns| *turns >= 4).unwrap_or(0);
+        u32::try_from(circle(1).max(pairs).max(single)).unwrap_or(u32::MAX)
+    }
+    /// Paid turns since the conversation was last condensed.
+    pub(crate) fn turns_since_compaction(&self) -> usize {
+        let from = self.compacted.max(self.base) as usize;
+        let counts = |t: &Turn| t.paid.as_ref().is_some_and(|p| p.stop != StopReason::ContextExceeded) && !t.compact;
+        self.turns.iter().skip(from).filter(|t| counts(t)).count()
     }
 }
 
@@ -294,6 +419,24 @@ pub struct Task {
     pub error: Option<Failure>,
     /// Places an agent is at.
     pub running: BTreeSet<Place>,
+    /// Places that wait for a person.
+    #[serde(default)]
+    pub waiting: BTreeSet<Place>,
+    /// Tool calls that wait for a person.
+    #[serde(default)]
+    pub asked: BTreeSet<EffectId>,
+    /// Since when nothing but people's answers is waited for.
+    #[serde(default)]
+    pub people_since: Option<Time>,
+    /// What the task's files carry.
+    #[serde(default)]
+    pub files_taint: Taint,
+    /// Ballots over its result.
+    #[serde(default)]
+    pub ballots: Vec<Ballot>,
+    /// Ballots of earlier tries (`task retry`).
+    #[serde(default)]
+    pub ballot_base: u32,
     /// Places whose next call is to be made.
     pub(crate) wanting: BTreeSet<Place>,
     #[serde(skip)]
@@ -318,6 +461,8 @@ impl Task {
                 constraints: None,
                 depends_on: vec![],
                 labels: BTreeMap::new(),
+                attachments: vec![],
+                consensus: None,
             },
             status: Status::Queued,
             seq: 0,
@@ -344,6 +489,12 @@ impl Task {
             result: None,
             error: None,
             running: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            people_since: None,
+            files_taint: Taint::NONE,
+            ballots: vec![],
+            ballot_base: 0,
             wanting: BTreeSet::new(),
             changed: Changes::default(),
         }
@@ -402,10 +553,18 @@ impl Task {
         if !at_work && (run.status != StepStatus::Ready || self.status == Status::Paused) {
             return vec![];
         }
-        let since = run.ready_at.unwrap_or(self.created_at);
-        let mut out =
-            vec![Action::Seat { place: place.clone(), kind: run.kind.clone(), agent: run.agent.clone(), at_work, path: run.path, since }];
+        let mut out = vec![Action::Seat {
+            place: place.clone(),
+            kind: run.kind.clone(),
+            agent: run.agent.clone(),
+            at_work,
+            path: run.path,
+            since: run.ready_at.unwrap_or(self.created_at),
+            abilities: self.step(place).map_or_else(Vec::new, |s| s.capabilities.clone()),
+            avoid: self.voters_beside(place),
+        }];
         if !at_work {
+            out.extend(self.vote_deadline(place));
             return out;
         }
         if let Some(turn) = run.current() {
@@ -427,8 +586,56 @@ impl Task {
                 }
             }
         }
-        out.extend(self.step_deadline(place));
+        out.extend(self.step_deadline(place).or_else(|| self.vote_deadline(place)));
         out
+    }
+
+    /// Agents at the other seats of the same ballot.
+    pub(crate) fn voters_beside(&self, place: &Place) -> Vec<AgentId> {
+        let Place::Vote { round, .. } = place else { return vec![] };
+        let others = self.runs.iter().filter(|(p, _)| *p != place && matches!(p, Place::Vote { round: r, .. } if r == round));
+        others.filter_map(|(_, run)| run.agent.clone()).collect()
+    }
+
+    /// When the ballot of a voter is over, while its time runs; also for a voter that has no agent yet.
+    pub(crate) fn vote_deadline(&self, place: &Place) -> Option<Action> {
+        let Place::Vote { round, .. } = place else { return None };
+        let limit = self.spec.consensus.map(|c| c.timeout_s).filter(|s| *s > 0)?;
+        let ballot = self.ballots.iter().find(|b| b.round == *round && b.outcome.is_none())?;
+        let held = self.paused_ms.saturating_sub(ballot.held_ms);
+        (self.status == Status::Running).then(|| Action::StepDeadline {
+            place: place.clone(),
+            at: ballot.opened_at.plus_ms(limit.saturating_mul(1_000).saturating_add(held)),
+        })
+    }
+
+    /// What people are asked now, in order of the places.
+    pub fn questions(&self) -> impl Iterator<Item = Question<'_>> {
+        self.asked.iter().filter_map(|effect| {
+            let run = self.runs.get(&effect.place)?;
+            let call = run.turn(effect.turn)?.calls.iter().find(|c| Some(&c.id) == effect.call.as_ref())?;
+            match &call.state {
+                CallState::Waiting { ask, at } => Some(Question { effect: effect.clone(), ask, at: *at, agent: run.agent.as_ref() }),
+                CallState::Asked { .. } | CallState::Open { .. } | CallState::Settled { .. } => None,
+            }
+        })
+    }
+
+    /// Nothing goes on before a person answers.
+    pub fn only_people(&self) -> bool {
+        self.status == Status::Running
+            && !self.waiting.is_empty()
+            && self.running.is_empty()
+            && !self.runs.values().any(|r| r.status == StepStatus::Ready)
+    }
+
+    /// The result as far as it stands: what voters judge, or judged.
+    pub fn draft(&self) -> Option<&TextRef> {
+        let revised = self.runs.get(&Place::Revision).and_then(|r| r.output.as_ref());
+        revised.or_else(|| {
+            let place = self.sink().cloned().map_or(Place::Synthesis, Place::Step);
+            self.runs.get(&place).and_then(|r| r.output.as_ref())
+        })
     }
 
     /// Whether a call waited for its time when the task was held: it is not sent before the task goes on.
@@ -439,19 +646,20 @@ impl Task {
     /// The deadline of a step an agent is at, while its time runs.
     pub(crate) fn step_deadline(&self, place: &Place) -> Option<Action> {
         let run = self.runs.get(place)?;
-        let limit = self.spec.step_timeout_s;
+        let limit = run.traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
         let live = run.status == StepStatus::Running && self.status == Status::Running;
         if !live || limit == 0 || place.step().is_none() {
             return None;
         }
-        let held = self.paused_ms.saturating_sub(run.held_ms);
+        // Time in which it waited for a person is not its time; where the whole task waited, both counts hold it, and the larger is taken.
+        let held = self.paused_ms.saturating_sub(run.held_ms).max(run.waited_ms);
         Some(Action::StepDeadline { place: place.clone(), at: run.started_at?.plus_ms(limit.saturating_mul(1_000).saturating_add(held)) })
     }
 
     /// The task's own deadline, while its time runs.
     pub fn deadline(&self) -> Option<Action> {
         let (started, limit) = (self.started_at?, self.spec.timeout_s?);
-        let live = !self.status.is_terminal() && !matches!(self.status, Status::Paused | Status::Blocked);
+        let live = !self.status.is_terminal() && !matches!(self.status, Status::Paused | Status::Blocked) && self.people_since.is_none();
         live.then(|| Action::Deadline { at: started.plus_ms(limit.saturating_mul(1_000).saturating_add(self.paused_ms)) })
     }
 
@@ -466,7 +674,7 @@ impl Task {
         self.runs.values().flat_map(|r| &r.turns).flat_map(|t| {
             let results = t.calls.iter().filter_map(|c| match &c.state {
                 CallState::Settled { result, .. } => Some(result),
-                CallState::Asked | CallState::Open { .. } => None,
+                CallState::Asked { .. } | CallState::Waiting { .. } | CallState::Open { .. } => None,
             });
             t.paid.iter().map(|p| &p.reply).chain(results)
         })

@@ -20,9 +20,12 @@ pub(crate) fn pass(events: &[Recorded], side: Side) {
             Event::ModelRequested { .. } => ("model.intent.before", "model.intent.after"),
             Event::ModelReplied { .. } => ("model.reply.before", "model.reply.after"),
             Event::ModelFailed { .. } => ("model.failure.before", "model.failure.after"),
-            Event::ToolRequested { .. } | Event::ToolSettled { .. } | Event::StateSet { .. } | Event::MessageSent { .. } => {
-                ("tool.before", "tool.after")
-            }
+            Event::ToolRequested { .. } => ("tool.intent.before", "tool.intent.after"),
+            Event::ToolSettled { .. } | Event::StateSet { .. } | Event::MessageSent { .. } => ("tool.before", "tool.after"),
+            Event::HumanAsked { .. } => ("ask.before", "ask.after"),
+            Event::HumanAnswered { .. } => ("answer.before", "answer.after"),
+            Event::VoteCast { .. } => ("vote.before", "vote.after"),
+            Event::BallotOpened { .. } | Event::BallotClosed { .. } => ("ballot.before", "ballot.after"),
             Event::Paused { .. } | Event::Resumed {} => ("hold.before", "hold.after"),
             Event::Completed { .. } => ("join.before", "join.after"),
             Event::TakenOver { .. } => ("recovery.before", "recovery.after"),
@@ -37,6 +40,9 @@ pub(crate) fn pass(events: &[Recorded], side: Side) {
             | Event::StepSkipped { .. }
             | Event::Updated { .. }
             | Event::Retried { .. }
+            | Event::RunWaiting { .. }
+            | Event::RunHeld { .. }
+            | Event::Compacted { .. }
             | Event::Failed { .. }
             | Event::Cancelled { .. }
             | Event::TimedOut {} => continue,

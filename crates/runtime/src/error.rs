@@ -1,5 +1,5 @@
 //! What can go wrong in a use case; each message says what to do.
-use maos_engine::ids::TaskId;
+use maos_engine::ids::{AgentId, TaskId};
 use maos_engine::status::Status;
 use maos_store::StoreError;
 
@@ -45,6 +45,49 @@ pub enum RuntimeError {
         /// How it ended.
         status: Status,
     },
+    /// No such agent.
+    #[error("no agent '{0}'")]
+    NoAgent(String),
+    /// The agent is in a state that does not allow it.
+    #[error("{agent}: {what}")]
+    AgentState {
+        /// The agent.
+        agent: AgentId,
+        /// What cannot be done, and what can.
+        what: String,
+    },
+    /// No such question.
+    #[error("{task} has no open question '{question}': {why}")]
+    NoQuestion {
+        /// The task.
+        task: TaskId,
+        /// The question named; empty if none was.
+        question: String,
+        /// What there is.
+        why: String,
+        /// It was there, and somebody has answered.
+        answered: bool,
+    },
+    /// No such file of a task.
+    #[error("'{name}': {why}")]
+    NoFile {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file is larger than allowed.
+    #[error("the file is larger than {most} bytes, which is the most that can be attached")]
+    FileTooLarge {
+        /// The limit, bytes.
+        most: u64,
+    },
+    /// The data folder.
+    #[error("{0}")]
+    Files(String),
+    /// The tools cannot be opened.
+    #[error("the tools cannot be opened: {0}")]
+    Tools(String),
     /// No model can be asked.
     #[error("{0}")]
     NoProvider(String),

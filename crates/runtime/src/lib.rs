@@ -1,38 +1,50 @@
 //! Where pure decisions meet the world: the use cases, the one worker loop, leases, the agent pool, the bus. [`Runtime::open`] wires
 //! store, models and tools together. It must not know axum, clap, JSON shapes of the API, SQL, or the wire form of any provider.
-mod agents;
+pub mod agents;
 mod bodies;
 pub mod bus;
 pub mod clock;
 mod crash_points;
 mod error;
+mod figures;
+mod files;
 mod ledger;
 mod metrics;
 mod node;
 mod options;
+mod people;
 mod perform;
+mod pool;
 mod prompt;
+mod read_output;
 mod status;
 mod tasks;
 pub mod tools;
+mod toolset;
 mod views;
+mod warm;
 mod worker;
 
 pub use agents::{Definition, Definitions};
 pub use bus::{Hint, Live};
 pub use error::{Result, RuntimeError};
-pub use options::Options;
+pub use figures::AgentFigures;
+pub use files::{ATTACHMENTS_MAX, Artifact, Incoming, UPLOAD_BYTES_MAX, Upload, pieces};
+pub use options::{ConsensusOptions, Options};
+pub use people::{ANSWER_BYTES_MAX, CONSENT_MS, Question};
+pub use pool::{AgentMetrics, SPAWN_MAX, Spawn};
 pub use status::{AgentView, ModelView, NodeStatus, Readiness};
 pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
+pub use toolset::{MEMORY_BYTES_DEFAULT, ToolHealth, ToolOptions};
 
-use maos_engine::pool::Pool;
 use maos_llm::Models;
 use maos_store::{ConnectOptions, DataDirLock, PAGE_ROWS_MAX, Store, StoreError};
 use node::Node;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tools::ToolBox;
+use tools::Tool;
+use toolset::Toolset;
 use worker::AgentDoc;
 
 /// Tasks claimed at a time.
@@ -50,18 +62,19 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Opens the data directory, takes over what was interrupted, and begins to work.
-    pub async fn open(options: Options, version: &str, tools: ToolBox) -> Result<Self> {
+    /// Opens the data directory, takes over what was interrupted, and begins to work. `extra` tools are given to every agent.
+    pub async fn open(options: Options, version: &str, extra: Vec<Arc<dyn Tool>>) -> Result<Self> {
         std::fs::create_dir_all(&options.data_dir)
             .map_err(|e| StoreError::Io { detail: format!("{}: {e}", options.data_dir.display()) })?;
         let lock = maos_store::lock_data_dir(&options.data_dir)?;
         let store = maos_store::connect(&options.database_url, ConnectOptions::default()).await?;
         let known = known_agents(&*store).await?;
-        let pool = Pool::new(options.max_agents, known.into_iter().map(|a| (a.id, a.kind, a.since)));
         let today = clock::now().day();
         let used = store.ledger(&ledger::key(today)).await?;
         let (models, models_error) = connect_models(&options);
-        let node = Arc::new(Node::new(store, options, models, tools, pool, (today, used), version));
+        let toolset = Toolset::open(options.tools.clone(), Arc::clone(&store), &options.data_dir, extra).await;
+        let toolset = toolset.map_err(RuntimeError::Tools)?;
+        let node = Arc::new(Node::new(store, options, models, toolset, known, (today, used), version));
         node.store.steal_all(&node.owner).await?;
         maos_store::crash::point("recovery.steal");
         let runtime = Self {
@@ -72,7 +85,10 @@ impl Runtime {
         };
         let node = Arc::clone(&runtime.node);
         runtime.node.tracker.spawn(claim_loop(Arc::clone(&node)));
-        runtime.node.tracker.spawn(renew_loop(node));
+        runtime.node.tracker.spawn(renew_loop(Arc::clone(&node)));
+        if let Some(changes) = node.toolset.mcp_version() {
+            runtime.node.tracker.spawn(refresh_loop(node, changes));
+        }
         Ok(runtime)
     }
 
@@ -99,6 +115,7 @@ impl Runtime {
         self.node.all_ended().await;
         self.node.tracker.close();
         self.node.tracker.wait().await;
+        self.node.toolset.shutdown().await;
         if let Err(error) = self.node.store.close().await {
             tracing::error!(component = "database", "closing the database failed: {error}");
         }
@@ -200,6 +217,21 @@ async fn claim_loop(node: Arc<Node>) {
             () = node.stopping.cancelled() => return,
             () = node.wake.notified() => {}
             () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+        }
+    }
+}
+
+/// Offers what MCP servers offer now.
+async fn refresh_loop(node: Arc<Node>, mut changes: tokio::sync::watch::Receiver<u64>) {
+    loop {
+        tokio::select! {
+            () = node.stopping.cancelled() => return,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                node.rebuild_tools();
+            }
         }
     }
 }

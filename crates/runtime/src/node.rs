@@ -1,19 +1,20 @@
 //! What the workers of a process share: store, models, pool, bus, and the mailboxes of live tasks. Holds no state of a task.
-use crate::agents::Definitions;
 use crate::bus::Bus;
 use crate::clock;
 use crate::error::{Result, RuntimeError};
+use crate::figures::Figures;
 use crate::ledger;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::tools::ToolBox;
+use crate::toolset::Toolset;
 use crate::views::Views;
 use crate::worker::{AgentDoc, Msg, Worker};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use maos_engine::event::{Event, Recorded};
-use maos_engine::ids::TaskId;
-use maos_engine::input::Input;
+use maos_engine::ids::{AgentId, Place, TaskId};
+use maos_engine::input::{Input, Traits};
 use maos_engine::money::Money;
 use maos_engine::pool::{Grant, Pool, Spot, Want};
 use maos_engine::status::Status;
@@ -21,11 +22,18 @@ use maos_llm::Models;
 use maos_store::{Lease, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How often folders of tools are looked at, microseconds.
+const TOOLS_LOOK_US: i64 = 1_000_000;
+/// Longest time of one tool call, seconds.
+const TOOL_TIMEOUT_S_MAX: u64 = 3_600;
 
 /// A task whose worker failed this often is put aside until a person looks at it.
 const FAILURES_MAX: u32 = 5;
@@ -34,8 +42,14 @@ const FAILURES_MAX: u32 = 5;
 pub(crate) struct Node {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) owner: String,
-    pub(crate) definitions: Definitions,
-    pub(crate) tools: ToolBox,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) toolset: Toolset,
+    pub(crate) figures: Figures,
+    pub(crate) prefixes: Arc<crate::warm::Prefixes>,
+    tools: ArcSwap<ToolBox>,
+    tools_looked: AtomicI64,
+    agents: Mutex<BTreeMap<AgentId, AgentDoc>>,
+    memory_peaks: Mutex<HashMap<AgentId, u64>>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) metrics: Metrics,
     pub(crate) tracker: TaskTracker,
@@ -75,17 +89,24 @@ impl Node {
         store: Arc<dyn Store>,
         options: Options,
         models: Option<Models>,
-        tools: ToolBox,
-        pool: Pool,
+        toolset: Toolset,
+        agents: Vec<AgentDoc>,
         daily: (i64, i64),
         version: &str,
     ) -> Self {
         let owner = format!("node_{:016x}", rand::random::<u64>());
+        let pool = Pool::new(options.max_agents, agents.iter().map(AgentDoc::known));
         Self {
             store,
             owner,
-            definitions: Definitions::built_in(),
-            tools,
+            data_dir: options.data_dir.clone(),
+            tools: ArcSwap::from_pointee(toolset.build()),
+            tools_looked: AtomicI64::new(clock::now().0),
+            toolset,
+            figures: Figures::default(),
+            prefixes: Arc::default(),
+            agents: Mutex::new(agents.into_iter().map(|a| (a.id.clone(), a)).collect()),
+            memory_peaks: Mutex::default(),
             bus: Arc::default(),
             metrics: Metrics::new(version),
             tracker: TaskTracker::new(),
@@ -113,6 +134,73 @@ impl Node {
     }
     pub(crate) fn settings(&self) -> Arc<Options> {
         self.settings.load_full()
+    }
+    /// The tools as they are now.
+    pub(crate) fn tools(&self) -> Arc<ToolBox> {
+        self.tools.load_full()
+    }
+
+    /// Looks whether people have changed their agents, tools or skills; now and then, or at once if something was not found.
+    pub(crate) fn refresh_tools(&self, at_once: bool) {
+        let now = clock::now().0;
+        let due = at_once || now - self.tools_looked.load(Ordering::Relaxed) > TOOLS_LOOK_US;
+        if due {
+            self.tools_looked.store(now, Ordering::Relaxed);
+            if self.toolset.changed() {
+                self.rebuild_tools();
+            }
+        }
+    }
+
+    /// Makes the tool box anew.
+    pub(crate) fn rebuild_tools(&self) {
+        self.tools.store(Arc::new(self.toolset.build()));
+    }
+
+    // ---- agents ----
+
+    pub(crate) fn agent_doc(&self, id: &AgentId) -> Option<AgentDoc> {
+        lock(&self.agents).get(id).cloned()
+    }
+    pub(crate) fn agent_docs(&self) -> Vec<AgentDoc> {
+        lock(&self.agents).values().cloned().collect()
+    }
+    pub(crate) fn remember_agent(&self, doc: AgentDoc) {
+        lock(&self.agents).insert(doc.id.clone(), doc);
+    }
+    pub(crate) fn memory_peak(&self, id: &AgentId) -> u64 {
+        lock(&self.memory_peaks).get(id).copied().unwrap_or(0)
+    }
+    pub(crate) fn used_memory(&self, id: &AgentId, bytes: u64) {
+        if bytes > 0 {
+            let mut peaks = lock(&self.memory_peaks);
+            let peak = peaks.entry(id.clone()).or_default();
+            *peak = bytes.max(*peak);
+        }
+    }
+
+    /// What an agent brings to a place: of its own, else of its definition.
+    pub(crate) fn traits(&self, grant: &Grant) -> Traits {
+        let (place, doc) = (&grant.spot.1, self.agent_doc(&grant.agent));
+        let tools = self.tools();
+        let definition = kind_of(&grant.agent).and_then(|k| tools.definitions().get(k).cloned());
+        Traits {
+            abilities: grant.abilities.clone(),
+            record_milli: matches!(place, Place::Vote { .. }).then(|| self.figures.record_milli(&grant.agent)),
+            timeout_s: doc.and_then(|d| d.timeout_s).or_else(|| definition.as_ref().and_then(|d| d.timeout_s)),
+            max_turns: definition.and_then(|d| d.max_turns),
+        }
+    }
+
+    /// Most memory and time of the programs of an agent.
+    pub(crate) fn agent_limits(&self, id: &AgentId) -> (u64, Duration) {
+        let (doc, tools, settings) = (self.agent_doc(id), self.tools(), self.settings());
+        let definition = kind_of(id).and_then(|k| tools.definitions().get(k).cloned());
+        let memory = doc.as_ref().and_then(|d| d.memory_bytes).or_else(|| definition.as_ref().and_then(|d| d.memory_bytes));
+        let timeout =
+            doc.and_then(|d| d.timeout_s).or_else(|| definition.and_then(|d| d.timeout_s)).unwrap_or(settings.limits.step_timeout_s);
+        let timeout = if timeout == 0 { TOOL_TIMEOUT_S_MAX } else { timeout.min(TOOL_TIMEOUT_S_MAX) };
+        (memory.unwrap_or(settings.tools.memory_bytes), Duration::from_secs(timeout))
     }
     pub(crate) fn configure(self: &Arc<Self>, options: Options, models: Option<Models>) {
         lock(&self.pool).set_node_max(options.max_agents);
@@ -343,7 +431,12 @@ impl Node {
 
     pub(crate) fn hand_over(self: &Arc<Self>, grant: Grant) {
         let (task, place) = grant.spot.clone();
-        let msg = Msg::Input { input: Box::new(Input::Seated { place, agent: grant.agent.clone() }), blob: None, agent: agent_doc(&grant) };
+        let traits = self.traits(&grant);
+        let agent = new_doc(&grant);
+        if let Some(doc) = &agent {
+            self.remember_agent(doc.clone());
+        }
+        let msg = Msg::Input { input: Box::new(Input::Seated { place, agent: grant.agent.clone(), traits }), blob: None, agent };
         if !self.tell(&task, msg) {
             lock(&self.pool).leave(&grant.spot, clock::now());
         }
@@ -400,12 +493,14 @@ impl Node {
     }
 }
 
-/// The document of a new agent.
-pub(crate) fn agent_doc(grant: &Grant) -> Option<AgentDoc> {
-    let kind = grant.agent.as_str().strip_prefix("agent_")?.rsplit_once('_')?.0;
-    grant.new.then(|| AgentDoc {
-        id: grant.agent.clone(),
-        kind: maos_engine::ids::AgentType::new(kind).expect("an agent's id holds its type"),
-        since: clock::now(),
-    })
+/// The type in an agent's id.
+fn kind_of(agent: &AgentId) -> Option<&str> {
+    Some(agent.as_str().strip_prefix("agent_")?.rsplit_once('_')?.0)
+}
+
+/// The document of an agent that the pool has just made.
+pub(crate) fn new_doc(grant: &Grant) -> Option<AgentDoc> {
+    let kind = kind_of(&grant.agent)?;
+    let kind = maos_engine::ids::AgentType::new(kind).ok()?;
+    grant.new.then(|| AgentDoc::plain(grant.agent.clone(), kind, clock::now()))
 }

@@ -1,4 +1,6 @@
 //! What the configuration says to the runtime: plain data, owned here, filled in by the binary.
+use crate::toolset::ToolOptions;
+use maos_engine::consensus::Strategy;
 use maos_engine::limits::Limits;
 use maos_engine::money::Money;
 use std::path::PathBuf;
@@ -32,6 +34,33 @@ pub struct Options {
     pub live_tasks_max: usize,
     /// How long a lease holds without renewal, milliseconds.
     pub lease_ms: u64,
+    /// Tools, sandbox, the way out.
+    pub tools: ToolOptions,
+    /// Room for prompt and reply of a model, tokens; by provider if absent.
+    pub context_tokens: Option<u32>,
+    /// How results are voted on where a task asks for it.
+    pub consensus: ConsensusOptions,
+}
+
+/// How results are voted on.
+#[derive(Debug, Clone)]
+pub struct ConsensusOptions {
+    /// How votes are counted.
+    pub strategy: Strategy,
+    /// Share that must approve, thousandths; more than half if absent.
+    pub threshold_milli: Option<u32>,
+    /// Voters of a ballot.
+    pub voters: u8,
+    /// Seconds a ballot may take.
+    pub timeout_s: u64,
+    /// Models of the voters in turn; those of their types if empty.
+    pub models: Vec<maos_llm::ModelRef>,
+}
+
+impl Default for ConsensusOptions {
+    fn default() -> Self {
+        Self { strategy: Strategy::Majority, threshold_milli: None, voters: 3, timeout_s: 300, models: vec![] }
+    }
 }
 
 impl Options {
@@ -52,6 +81,9 @@ impl Options {
             thinking_tokens: None,
             live_tasks_max: 1_024,
             lease_ms: 15_000,
+            tools: ToolOptions::default(),
+            context_tokens: None,
+            consensus: ConsensusOptions::default(),
         }
     }
 }

@@ -3,14 +3,22 @@
 use crate::clock;
 use crate::node::Node;
 use crate::prompt::Prepared;
+use crate::tools::{self, Nature, Output};
+use crate::warm;
 use crate::worker::Msg;
 use maos_engine::Time;
 use maos_engine::body::Body;
 use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
 use maos_engine::input::Input;
 use maos_engine::message::{CallError, FailureClass};
+use maos_engine::spec::TaskSpec;
+use maos_engine::taint::Taint;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// What a tool gets beyond its own time to end in order.
+const TOOL_GRACE: Duration = Duration::from_secs(10);
 
 /// What a model call needs.
 pub(crate) struct ModelCall {
@@ -53,10 +61,14 @@ async fn attempt(node: &Arc<Node>, call: &ModelCall) -> Result<(maos_engine::mes
         status: None,
         possibly_billed: false,
     })?;
+    let ticket = node.prefixes.enter(prepared.chosen.provider, &prepared.request).await;
     let permit = prepared.chosen.gate.enter(maos_llm::Need::of(&prepared.request)).await?;
     let sent_at = clock::now();
     let sink = node.bus.sink(&call.task, &call.agent, &call.effect);
-    let answer = prepared.chosen.model.call(&prepared.request, &sink).await;
+    let answer = prepared.chosen.model.call(&prepared.request, &warm::Noticing { to: &sink, ticket: &ticket }).await;
+    if answer.is_ok() {
+        ticket.warm();
+    }
     permit.settle(&answer);
     answer.map(|a| (a.reply, sent_at))
 }
@@ -72,27 +84,52 @@ fn replied(node: &Node, call: &ModelCall, reply: maos_engine::message::Reply, se
     Msg::Input { input: Box::new(input), blob, agent: None }
 }
 
+/// What a tool call needs.
+pub(crate) struct ToolCall {
+    pub(crate) task: TaskId,
+    pub(crate) spec: TaskSpec,
+    pub(crate) agent: AgentId,
+    pub(crate) effect: EffectId,
+    pub(crate) name: String,
+    pub(crate) args: Option<serde_json::Value>,
+}
+
 /// Runs a tool and reports how it ended.
-pub(crate) async fn tool(
-    node: Arc<Node>,
-    task: TaskId,
-    effect: EffectId,
-    name: String,
-    args: Option<serde_json::Value>,
-    out: mpsc::Sender<Msg>,
-) {
+pub(crate) async fn tool(node: Arc<Node>, call: ToolCall, out: mpsc::Sender<Msg>) {
     let in_flight = node.call();
     maos_store::crash::point("tool.before_start");
-    let result = match (node.tools.get(&name), args) {
-        (Some(tool), Some(args)) => tool.run(&task, &effect, args).await,
-        (None, _) => Err(format!("the tool '{name}' does not exist any more")),
-        (Some(_), None) => Err("the arguments of the call are lost".into()),
+    let (effect, agent) = (call.effect.clone(), call.agent.clone());
+    let (output, taint) = match run(&node, call).await {
+        Ok((output, nature)) => {
+            let taint = nature.brings.and(output.brings);
+            (output, taint)
+        }
+        Err(why) => (Output::error(why), Taint::NONE),
     };
     maos_store::crash::point("tool.after_end");
-    let is_error = result.is_err();
-    let (result, blob) = Body::from_text(result.unwrap_or_else(|e| e));
-    let _ = out.send(Msg::Input { input: Box::new(Input::ToolDone { effect, result, is_error }), blob, agent: None }).await;
+    node.used_memory(&agent, output.memory_peak_bytes);
+    let is_error = output.is_error;
+    let (result, blob) = Body::from_text(output.text);
+    let input = Input::ToolDone { effect, result, is_error, taint };
+    let _ = out.send(Msg::Input { input: Box::new(input), blob, agent: None }).await;
     drop(in_flight);
+}
+
+async fn run(node: &Arc<Node>, call: ToolCall) -> Result<(Output, Nature), String> {
+    let tools = node.tools();
+    let tool = Arc::clone(tools.get(&call.name).ok_or_else(|| format!("the tool '{}' does not exist any more", call.name))?);
+    let args = call.args.ok_or_else(|| "the arguments of the call are lost".to_owned())?;
+    let (task, spec, files) = (call.task.clone(), call.spec, Arc::clone(node));
+    let opened = tokio::task::spawn_blocking(move || files.workspace(&task, &spec)).await;
+    let workspace = opened.map_err(|e| e.to_string())?.map_err(|e| format!("the task's files cannot be opened: {e}"))?;
+    let (memory_bytes, timeout) = node.agent_limits(&call.agent);
+    let nature = tool.nature();
+    let wanted = tools::Call { task: call.task, effect: call.effect, agent: call.agent, args, workspace, memory_bytes, timeout };
+    // The tool keeps its own limits; this one holds whatever a tool forgets. Dropping it ends what it started.
+    match tokio::time::timeout(timeout + TOOL_GRACE, tool.run(wanted)).await {
+        Ok(output) => Ok((output, nature)),
+        Err(_) => Ok((Output::error(format!("stopped: it took longer than {} s", timeout.as_secs())), nature)),
+    }
 }
 
 /// Wakes the task at its deadline.

@@ -25,6 +25,14 @@ pub struct AgentView {
     pub since: Time,
     /// Last change.
     pub changed: Time,
+    /// What it was spawned to be good at.
+    pub capabilities: Vec<String>,
+    /// Most memory of its programs, bytes, if it has a limit of its own.
+    pub memory_bytes: Option<u64>,
+    /// Longest time of a step, seconds, if it has a limit of its own.
+    pub timeout_s: Option<u64>,
+    /// A person spawned it.
+    pub spawned: bool,
 }
 
 /// A configured model.
@@ -128,23 +136,26 @@ impl Runtime {
         Readiness { store, models: self.models_ready().map_err(|e| e.to_string()), disk: !self.node.full.load(Ordering::Relaxed) }
     }
 
-    /// The agents of the pool, by id.
+    /// All agents, by id, also those that were terminated.
     pub fn agents(&self) -> Vec<AgentView> {
-        let view = |a: &maos_engine::pool::Agent| AgentView {
-            id: a.id.clone(),
-            kind: a.kind.clone(),
-            status: if a.at.is_some() { AgentStatus::Busy } else { AgentStatus::Idle },
-            at: a.at.clone(),
-            served: a.served,
-            since: a.since,
-            changed: a.changed,
-        };
-        self.node.pool().agents().map(view).collect()
+        self.node.agent_docs().iter().map(|doc| self.agent_view(doc)).collect()
     }
 
     /// The definitions of agents.
     pub fn definitions(&self) -> Vec<crate::Definition> {
-        self.node.definitions.all().cloned().collect()
+        self.node.refresh_tools(false);
+        self.node.tools().definitions().all().cloned().collect()
+    }
+
+    /// How the parts of the tools are: sandbox, web, MCP servers, what was read from folders.
+    pub fn tool_health(&self) -> Vec<crate::ToolHealth> {
+        self.node.refresh_tools(false);
+        self.node.toolset.health()
+    }
+
+    /// Names of all tools agents can be given.
+    pub fn tool_names(&self) -> Vec<String> {
+        self.node.tools().names().map(str::to_owned).collect()
     }
 
     /// The configured models, by type of agent.
@@ -153,7 +164,7 @@ impl Runtime {
         let Some(models) = models.as_ref() else { return vec![] };
         let now_ms = clock::now().0 / 1_000;
         let view = |d: &crate::Definition| {
-            let chosen = models.model_for(&d.name);
+            let chosen = crate::prompt::chosen_for(models, d);
             let about = chosen.model.describe();
             let retired = models.retired(chosen.provider, &chosen.name, now_ms);
             ModelView {
@@ -167,7 +178,7 @@ impl Runtime {
                 retired: retired.map(|r| r.on.to_string()),
             }
         };
-        self.node.definitions.all().map(view).collect()
+        self.node.tools().definitions().all().map(view).collect()
     }
 
     /// Asks each configured provider something that costs nothing.
@@ -175,8 +186,8 @@ impl Runtime {
         let models = self.node.models();
         let Some(models) = models.as_ref() else { return vec![] };
         let mut out: Vec<(String, _)> = vec![];
-        for d in self.node.definitions.all() {
-            let chosen = models.model_for(&d.name);
+        for d in self.node.tools().definitions().all() {
+            let chosen = crate::prompt::chosen_for(models, d);
             if !out.iter().any(|(p, _)| *p == chosen.provider.as_str()) {
                 out.push((chosen.provider.as_str().to_owned(), chosen.model.check().await));
             }

@@ -6,10 +6,11 @@ use crate::error::{Result, RuntimeError};
 use crate::node::Node;
 use crate::prompt::Prompter;
 use crate::worker::{Msg, Worker, row, stored};
+use maos_engine::consensus::Consensus;
 use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::TextRef;
-use maos_engine::ids::{AgentType, EffectId, Place, StepId, TaskId};
+use maos_engine::ids::{EffectId, Place, StepId, TaskId};
 use maos_engine::input::{Command, Input, Update};
 use maos_engine::money::Money;
 use maos_engine::pool::Want;
@@ -56,6 +57,12 @@ pub struct Submit {
     pub depends_on: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Files: name in the workspace, id of the received file.
+    pub attachments: Vec<(String, String)>,
+    /// Voters must agree on the result.
+    pub require_consensus: bool,
+    /// Share that must approve, thousandths; asks for consensus by itself.
+    pub consensus_threshold_milli: Option<u32>,
     /// So that a repeated request makes no second task.
     pub idempotency: Option<Idempotency>,
 }
@@ -120,6 +127,7 @@ impl Runtime {
             return Err(RuntimeError::ShuttingDown);
         }
         self.models_ready()?;
+        self.node.refresh_tools(false);
         let idempotency = submit.idempotency.clone();
         let spec = self.spec(submit)?;
         self.check_dependencies(&spec.depends_on).await?;
@@ -227,7 +235,18 @@ impl Runtime {
         if s.labels.len() > LABELS_MAX || s.labels.iter().any(|(k, v)| k.is_empty() || k.len() > 128 || v.len() > 512) {
             return invalid("labels", format!("at most {LABELS_MAX} labels with keys of 1 to 128 and values of up to 512 bytes"));
         }
-        let agent_type = s.agent_type.map(|name| self.agent_type(&name)).transpose()?;
+        if s.consensus_threshold_milli.is_some_and(|t| !(1..=1_000).contains(&t)) {
+            return invalid("consensus_threshold", "lies above 0 and at most at 1".into());
+        }
+        let votes = &settings.consensus;
+        let consensus = (s.require_consensus || s.consensus_threshold_milli.is_some()).then(|| Consensus {
+            strategy: votes.strategy,
+            threshold_milli: s.consensus_threshold_milli.or(votes.threshold_milli),
+            voters: votes.voters,
+            timeout_s: votes.timeout_s,
+        });
+        let attachments = self.attachments(s.attachments)?;
+        let agent_type = s.agent_type.map(|name| self.agent_type("agent_type", &name)).transpose()?;
         let mut depends_on = vec![];
         for (index, dep) in s.depends_on.iter().enumerate() {
             let dep = TaskId::new(dep.as_str()).map_err(|_| RuntimeError::DependencyMissing { index, task: dep.clone() })?;
@@ -248,18 +267,9 @@ impl Runtime {
             constraints: s.constraints.filter(|t| !t.trim().is_empty()),
             depends_on,
             labels: s.labels,
+            attachments,
+            consensus,
         })
-    }
-
-    fn agent_type(&self, name: &str) -> Result<AgentType> {
-        if self.node.definitions.get(name).is_none() {
-            let names: Vec<&str> = self.node.definitions.all().map(|d| d.name.as_str()).collect();
-            return Err(RuntimeError::Invalid {
-                field: "agent_type",
-                why: format!("there is no agent type '{name}': one of {}", names.join(", ")),
-            });
-        }
-        AgentType::new(name).map_err(|e| RuntimeError::Invalid { field: "agent_type", why: e.to_string() })
     }
 
     async fn check_dependencies(&self, depends_on: &[TaskId]) -> Result<()> {
@@ -310,7 +320,9 @@ impl Runtime {
         let task = self.view(id).await?;
         let mut bodies = Bodies::default();
         bodies.load(&*self.node.store, task.live_bodies()).await?;
-        let places = [Place::Plan].into_iter().chain(task.steps().map(|(s, _)| Place::Step(s.id.clone()))).chain([Place::Synthesis]);
+        let steps = task.steps().map(|(s, _)| Place::Step(s.id.clone()));
+        let after = task.runs.keys().filter(|p| matches!(p, Place::Vote { .. } | Place::Revision)).cloned();
+        let places = [Place::Plan].into_iter().chain(steps).chain([Place::Synthesis]).chain(after);
         let mut out = vec![];
         for place in places {
             let Some(run) = task.runs.get(&place) else { continue };
@@ -398,7 +410,7 @@ impl Runtime {
 
     /// Posts a command and waits (shortly) until the holder of the task has acted on it. The command is durable from the post on; if the
     /// wait is over first, the state as it is then is returned.
-    async fn command(&self, task: &Task, command: Command, done: impl Fn(&Task) -> bool) -> Result<Arc<Task>> {
+    pub(crate) async fn command(&self, task: &Task, command: Command, done: impl Fn(&Task) -> bool) -> Result<Arc<Task>> {
         let json = serde_json::to_string(&command).expect("a command is plain data");
         let mut hints = self.node.bus.hints();
         if !self.node.store.post(task.id.as_str(), json, clock::now().0).await? {
@@ -505,39 +517,42 @@ struct Prepared {
 /// Decides the first events of a task. If an agent is free, the task is claimed in the same commit, and the intent of its first model
 /// call is in it too: one commit lies between the submission and the first request.
 fn prepare(node: &Arc<Node>, id: TaskId, now: Time, spec: TaskSpec) -> Prepared {
-    let (models, settings) = (node.models(), node.settings());
+    let (models, settings, tools) = (node.models(), node.settings(), node.tools());
     let (bodies, given) = (Bodies::default(), vec![]);
     let prompter = Prompter {
-        definitions: &node.definitions,
-        tools: &node.tools,
+        tools: &tools,
         models: models.as_ref().as_ref(),
-        limits: &settings.limits,
-        output_tokens_max: (settings.plan_output_tokens_max, settings.output_tokens_max),
-        thinking_tokens: settings.thinking_tokens,
+        settings: &settings,
         bodies: &bodies,
         given: &given,
+        instructions: &None,
         now,
         built: RefCell::default(),
     };
-    let ctx = Ctx { limits: &settings.limits, tools: &node.tools, quotes: &prompter, daily_left: node.daily_left(), draining: false };
+    let ctx = Ctx { limits: &settings.limits, tools: &*tools, quotes: &prompter, daily_left: node.daily_left(), draining: false };
     let (task, events) = Task::submit(id.clone(), now, spec, ctx);
     let depends_on = task.spec.depends_on.clone();
     let first = if task.plan.is_some() { Place::Step(StepId::new("s1").expect("a valid id")) } else { Place::Plan };
     let mut drive = Drive::created(task, now, events);
     let mut docs = vec![];
     let mut claim = false;
-    if depends_on.is_empty() && node.live_count() < settings.live_tasks_max {
+    // What stands in attached instructions is part of the first prompt: the worker reads it first.
+    let needs_files = !drive.task().spec.attachments.is_empty();
+    if depends_on.is_empty() && !needs_files && node.live_count() < settings.live_tasks_max {
         let kind = drive.task().runs.get(&first).map_or_else(plan::coordinator, |r| r.kind.clone());
         let (priority, task_max) = (drive.task().spec.priority, drive.task().spec.max_agents);
-        let want = Want { spot: (id, first.clone()), kind, before: None, priority, path: 1, since: now, task_max };
+        let spot = (id, first.clone());
+        let want = Want { spot, kind, before: None, priority, path: 1, since: now, task_max, abilities: vec![], avoid: vec![] };
         if let Some(grant) = node.seat_if_free(want) {
             claim = true;
-            docs.extend(crate::node::agent_doc(&grant).map(|a| maos_store::NewDoc {
-                kind: "agent".into(),
-                key: a.id.to_string(),
-                json: serde_json::to_string(&a).expect("plain data"),
-            }));
-            drive.input(now, Input::Seated { place: first.clone(), agent: grant.agent }, ctx).expect("a new task takes its first agent");
+            if let Some(doc) = crate::node::new_doc(&grant) {
+                let json = serde_json::to_string(&doc).expect("plain data");
+                docs.push(maos_store::NewDoc { kind: "agent".into(), key: doc.id.to_string(), json });
+                node.remember_agent(doc);
+            }
+            let traits = node.traits(&grant);
+            let seated = Input::Seated { place: first.clone(), agent: grant.agent, traits };
+            drive.input(now, seated, ctx).expect("a new task takes its first agent");
         }
     }
     let built = prompter.built.into_inner();

@@ -10,12 +10,12 @@ use crate::perform;
 use crate::prompt::{Given, Prepared, Prompter};
 use maos_engine::Time;
 use maos_engine::action::Action;
-use maos_engine::decide::Ctx;
+use maos_engine::decide::{Ctx, Mode};
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, AgentType, EffectId, TaskId};
 use maos_engine::input::{Command, Input};
-use maos_engine::pool::Want;
+use maos_engine::pool::{Known, Want};
 use maos_engine::status::Status;
 use maos_engine::task::Task;
 use maos_store::{Appended, Commit, Head, Lease, NewDoc, NewEvent, StoreError, TaskRow};
@@ -32,6 +32,8 @@ pub(crate) const MAILBOX_MAX: usize = 256;
 const BATCH_MAX: usize = 128;
 /// A snapshot is taken when the journal has doubled since the last one, and not before it has this many entries.
 const SNAPSHOT_EVENTS_MIN: u64 = 256;
+/// The file of a workspace that tells coding agents how to work in it.
+const AGENTS_MD: &str = "AGENTS.md";
 /// Pause between tries to commit while the disk is full, milliseconds.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -45,12 +47,57 @@ pub(crate) enum Msg {
     Stop,
 }
 
-/// A new agent, to be written down with the first event that names it.
+/// An agent as it is written down: with the first event that names it, or when a person spawns it.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct AgentDoc {
     pub(crate) id: AgentId,
     pub(crate) kind: AgentType,
     pub(crate) since: Time,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) abilities: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_s: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) paused: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) terminated: bool,
+    /// By a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) spawned: bool,
+    /// When a person last changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) changed: Option<Time>,
+}
+
+impl AgentDoc {
+    /// One that the pool made for a place.
+    pub(crate) fn plain(id: AgentId, kind: AgentType, since: Time) -> Self {
+        Self {
+            id,
+            kind,
+            since,
+            abilities: vec![],
+            memory_bytes: None,
+            timeout_s: None,
+            paused: false,
+            terminated: false,
+            spawned: false,
+            changed: None,
+        }
+    }
+    /// As the pool knows it.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            id: self.id.clone(),
+            kind: self.kind.clone(),
+            since: self.since,
+            abilities: self.abilities.clone(),
+            paused: self.paused,
+            terminated: self.terminated,
+        }
+    }
 }
 
 impl Msg {
@@ -80,6 +127,9 @@ pub(crate) struct Worker {
     prepared: BTreeMap<EffectId, Prepared>,
     bodies: Bodies,
     given: Given,
+    /// What the workspace's own AGENTS.md says, for coding agents.
+    instructions: Option<String>,
+    ballot_opened: bool,
     holds: Holds,
     snapshot_at: u64,
 }
@@ -114,6 +164,8 @@ impl Worker {
             prepared,
             bodies: Bodies::default(),
             given: vec![],
+            instructions: None,
+            ballot_opened: false,
             holds,
             snapshot_at: 0,
         }
@@ -180,6 +232,13 @@ impl Worker {
                 self.given.push((id.clone(), text.unwrap_or_default()));
             }
         }
+        // Only what a person attached counts: a file that an agent writes never becomes instructions.
+        if task.spec.attachments.iter().any(|a| a.name == AGENTS_MD) {
+            let (node, id, spec) = (Arc::clone(&self.node), self.id.clone(), task.spec.clone());
+            let read = move || node.workspace(&id, &spec).map(|w| maos_tools::instructions::agents_md(w.root()));
+            let read = tokio::task::spawn_blocking(read).await;
+            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))??;
+        }
         Ok(())
     }
 
@@ -241,6 +300,10 @@ impl Worker {
             Appended::Ok { head, first_gseq } => {
                 crash_points::pass(&events, Side::After);
                 self.committed(&events, head, first_gseq);
+                if std::mem::take(&mut self.ballot_opened) {
+                    // Records weigh votes: they are looked at before anybody sits down to vote.
+                    self.node.figures.now(&*self.node.store).await?;
+                }
             }
             Appended::Conflict | Appended::Fenced => {
                 tracing::warn!(component = "orchestrator", task_id = %self.id, "the task was taken over by another owner; this one stops");
@@ -264,28 +327,26 @@ impl Worker {
 
     fn decide(&mut self, inputs: Vec<Input>, daily_left: Option<maos_engine::money::Money>) {
         let node = Arc::clone(&self.node);
-        let (models, settings) = (node.models(), node.settings());
+        let (models, settings, tools) = (node.models(), node.settings(), node.tools());
         let prompter = Prompter {
-            definitions: &node.definitions,
-            tools: &node.tools,
+            tools: &tools,
             models: models.as_ref().as_ref(),
-            limits: &settings.limits,
-            output_tokens_max: (settings.plan_output_tokens_max, settings.output_tokens_max),
-            thinking_tokens: settings.thinking_tokens,
+            settings: &settings,
             bodies: &self.bodies,
             given: &self.given,
+            instructions: &self.instructions,
             now: clock::now(),
             built: RefCell::new(std::mem::take(&mut self.prepared)),
         };
         let draining = node.draining.load(std::sync::atomic::Ordering::Relaxed);
-        let ctx = Ctx { limits: &settings.limits, tools: &node.tools, quotes: &prompter, daily_left, draining };
+        let ctx = Ctx { limits: &settings.limits, tools: &*tools, quotes: &prompter, daily_left, draining };
         // Inputs decided on together share what is left of the day.
         let before = self.drive.task().account.committed();
         for input in inputs {
             let booked = self.drive.task().account.committed().minus(before);
             let ctx = Ctx { daily_left: daily_left.map(|left| left.minus(booked)), ..ctx };
             // A grant that was taken back on its way here is out of date: the agent may sit elsewhere by now.
-            if let Input::Seated { place, agent } = &input
+            if let Input::Seated { place, agent, .. } = &input
                 && node.pool().holder(&(self.id.clone(), place.clone())) != Some(agent)
             {
                 continue;
@@ -308,7 +369,9 @@ impl Worker {
         match task.status {
             Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut | Status::Blocked => true,
             Status::Paused => task.running.is_empty(),
-            Status::Queued | Status::Running => false,
+            // Only people are waited for: an answer makes the task due again.
+            Status::Running => task.only_people(),
+            Status::Queued => false,
         }
     }
 
@@ -364,6 +427,9 @@ impl Worker {
         if task.started_at == events.first().map(|e| e.at) && events.iter().any(|e| matches!(e.event, Event::RunStarted { .. })) {
             self.node.metrics.started(task.started_at.unwrap_or_default().since_ms(task.created_at));
         }
+        if events.iter().any(|e| matches!(e.event, Event::BallotOpened { .. })) {
+            self.ballot_opened = true;
+        }
         if events.iter().any(|e| matches!(e.event, Event::Updated { .. })) {
             self.node.pool().set_priority(&self.id, self.drive.task().spec.priority);
             self.node.task_max(&self.id, self.drive.task().spec.max_agents);
@@ -393,7 +459,7 @@ impl Worker {
         let tracker = self.node.tracker.clone();
         let task = self.drive.task();
         let handle = match &action {
-            Action::Seat { place, kind, agent, at_work, path, since } => {
+            Action::Seat { place, kind, agent, at_work, path, since, abilities, avoid } => {
                 let want = Want {
                     spot: (self.id.clone(), place.clone()),
                     kind: kind.clone(),
@@ -402,6 +468,8 @@ impl Worker {
                     path: *path,
                     since: *since,
                     task_max: task.spec.max_agents,
+                    abilities: abilities.clone(),
+                    avoid: avoid.clone(),
                 };
                 node.want_seat(want, *at_work);
                 return;
@@ -420,8 +488,15 @@ impl Worker {
                 tracker.spawn(perform::model(node, call, tx))
             }
             Action::Tool { effect, name, .. } => {
-                let args = self.tool_args(effect);
-                tracker.spawn(perform::tool(node, self.id.clone(), effect.clone(), name.clone(), args, tx))
+                let call = perform::ToolCall {
+                    task: self.id.clone(),
+                    spec: task.spec.clone(),
+                    agent: task.runs.get(&effect.place).and_then(|r| r.agent.clone()).expect("a tool in flight has an agent"),
+                    effect: effect.clone(),
+                    name: name.clone(),
+                    args: self.tool_args(effect),
+                };
+                tracker.spawn(perform::tool(node, call, tx))
             }
             Action::StepDeadline { place, at } => tracker.spawn(perform::deadline(*at, Some(place.clone()), tx)),
             Action::Deadline { at } => tracker.spawn(perform::deadline(*at, None, tx)),
@@ -431,21 +506,19 @@ impl Worker {
 
     /// Builds the request of a call that was asked for before this process held the task.
     fn prepare(&self, effect: &EffectId) -> Option<Prepared> {
-        let (models, settings) = (self.node.models(), self.node.settings());
+        let (models, settings, tools) = (self.node.models(), self.node.settings(), self.node.tools());
         let prompter = Prompter {
-            definitions: &self.node.definitions,
-            tools: &self.node.tools,
+            tools: &tools,
             models: models.as_ref().as_ref(),
-            limits: &settings.limits,
-            output_tokens_max: (settings.plan_output_tokens_max, settings.output_tokens_max),
-            thinking_tokens: settings.thinking_tokens,
+            settings: &settings,
             bodies: &self.bodies,
             given: &self.given,
+            instructions: &self.instructions,
             now: clock::now(),
             built: RefCell::default(),
         };
-        let last = self.drive.task().runs.get(&effect.place)?.turn(effect.turn)?.last;
-        prompter.prepare(self.drive.task(), effect, last)
+        let mode = Mode::of(self.drive.task().runs.get(&effect.place)?.turn(effect.turn)?);
+        prompter.prepare(self.drive.task(), effect, mode)
     }
 
     fn tool_args(&self, effect: &EffectId) -> Option<serde_json::Value> {
@@ -474,6 +547,7 @@ pub(crate) fn stored(entry: &Recorded) -> NewEvent {
 /// The row of a state.
 pub(crate) fn row(task: &Task) -> TaskRow {
     let wake = match task.status {
+        Status::Running if task.only_people() => None,
         Status::Queued | Status::Running => Some(task.created_at.0),
         Status::Paused if !task.running.is_empty() => Some(task.created_at.0),
         Status::Blocked | Status::Paused | Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => None,

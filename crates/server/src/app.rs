@@ -20,7 +20,7 @@ use crate::logs::{self, LogBuffer};
 use crate::metrics::{self, Metrics};
 use crate::reply::Answer;
 use crate::stream::{self, STREAMS_MAX, too_many};
-use crate::{configuration, doc, machine, mcp, pages, tasks, views};
+use crate::{agents, configuration, doc, files, machine, mcp, pages, people, tasks, views};
 
 /// What program this is, for `/api/version`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,9 +105,19 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(views::output))
         .routes(routes!(stream::task_events))
         .routes(routes!(stream::events))
-        .routes(routes!(machine::agents))
-        .routes(routes!(machine::agent))
-        .routes(routes!(machine::agent_types))
+        .routes(routes!(people::questions))
+        .routes(routes!(people::input))
+        .routes(routes!(files::upload))
+        .routes(routes!(files::artifacts))
+        .routes(routes!(files::artifact))
+        .routes(routes!(agents::agents, agents::spawn))
+        .routes(routes!(agents::agent, agents::terminate))
+        .routes(routes!(agents::pause))
+        .routes(routes!(agents::resume))
+        .routes(routes!(agents::restart))
+        .routes(routes!(agents::metrics))
+        .routes(routes!(agents::agent_logs))
+        .routes(routes!(agents::agent_types))
         .routes(routes!(machine::status))
         .routes(routes!(machine::health))
         .routes(routes!(machine::component))

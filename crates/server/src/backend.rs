@@ -3,8 +3,11 @@
 //! Invariant: every answer is a fact of the journal; a handler never decides a status. Implemented over the runtime in
 //! `wire`, and by an in-memory double in the tests of the routes.
 use async_trait::async_trait;
-use maos_api::agents::{Agent, AgentType};
+use futures_util::stream::BoxStream;
+use maos_api::agents::{Agent, AgentMetrics, AgentSpawn, AgentType};
 use maos_api::analysis::Analysis;
+use maos_api::files::{Artifact, Upload};
+use maos_api::people::Question;
 use maos_api::plan::Plan;
 use maos_api::query::{AgentQuery, OutputQuery, TaskQuery};
 use maos_api::shared::{Message, Output, StateEntry};
@@ -138,6 +141,75 @@ pub trait Machine: Send + Sync {
     async fn metrics(&self) -> Reply<String>;
 }
 
+/// What a person can ask of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentAction {
+    /// No new call after the current one.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Begin the step's current turn anew.
+    Restart,
+    /// End it; its step goes to another agent.
+    Terminate,
+}
+
+/// The pool of agents, as people manage it.
+#[async_trait]
+pub trait Pool: Send + Sync {
+    /// Adds agents. They are in the pool when this answers.
+    async fn spawn(&self, spawn: AgentSpawn) -> Reply<Vec<Agent>>;
+    /// Asks for an action; the agent as it is then.
+    async fn act_on_agent(&self, id: &str, action: AgentAction) -> Reply<Agent>;
+    /// What an agent has done.
+    async fn agent_metrics(&self, id: &str) -> Reply<AgentMetrics>;
+}
+
+/// A person's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To a question.
+    Text(String),
+    /// The tool may run, once, with just these arguments.
+    Approve,
+    /// It may not.
+    Deny {
+        /// Told to the agent.
+        reason: Option<String>,
+    },
+}
+
+/// What agents ask of people.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// What is asked now, in order of the steps.
+    async fn questions(&self, task: &str) -> Reply<Vec<Question>>;
+    /// Answers a question; the only open one if none is named.
+    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Task>;
+}
+
+/// Bytes as they come. An error means that the rest is missing.
+pub type ByteStream = BoxStream<'static, std::io::Result<bytes::Bytes>>;
+
+/// A file of a task, opened.
+pub struct Content {
+    /// What it is.
+    pub artifact: Artifact,
+    /// What is in it: exactly `artifact.bytes` bytes.
+    pub body: ByteStream,
+}
+
+/// Files that come in and go out.
+#[async_trait]
+pub trait Files: Send + Sync {
+    /// Keeps a file. Durable when answered; nothing is kept of a stream that ends in an error.
+    async fn upload(&self, content: ByteStream) -> Reply<Upload>;
+    /// The files a task made.
+    async fn artifacts(&self, task: &str) -> Reply<Vec<Artifact>>;
+    /// One of them.
+    async fn artifact(&self, task: &str, name: &str) -> Reply<Content>;
+}
+
 /// A piece of the durable stream.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FeedPage {
@@ -170,5 +242,5 @@ pub trait Feed: Send + Sync {
 }
 
 /// Everything the routes need.
-pub trait Backend: Tasks + Views + Machine + Feed + 'static {}
-impl<T: Tasks + Views + Machine + Feed + 'static> Backend for T {}
+pub trait Backend: Tasks + Views + Machine + Pool + People + Files + Feed + 'static {}
+impl<T: Tasks + Views + Machine + Pool + People + Files + Feed + 'static> Backend for T {}

@@ -53,6 +53,8 @@ pub(crate) fn head() -> OpenApi {
 /// The whole OpenAPI 3.1 document.
 pub fn openapi() -> OpenApi {
     let (_, mut doc) = crate::app::routes().split_for_parts();
+    // `{*name}` is the router's way to say that a name may hold slashes; the document knows names only.
+    doc.paths.paths = std::mem::take(&mut doc.paths.paths).into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for (path, item) in &mut doc.paths.paths {
         for operation in operations(item) {
             finish(path, operation);
@@ -76,16 +78,18 @@ fn finish(path: &str, operation: &mut Operation) {
     if path.contains('{') {
         errors.push(("404", "There is no such thing."));
     }
+    let upload = path == "/api/files";
     if operation.request_body.is_some()
         || path.ends_with("/cancel")
         || path.ends_with("/pause")
         || path.ends_with("/resume")
         || path.ends_with("/retry")
+        || path.ends_with("/restart")
     {
         errors.extend([
             ("409", "The state it is in does not allow this, or the same request is being worked on."),
-            ("413", "The body is larger than 1 MiB."),
-            ("415", "The body is not declared as JSON."),
+            ("413", if upload { "The file is larger than 256 MiB." } else { "The body is larger than 1 MiB." }),
+            ("415", if upload { "The body is not declared as application/octet-stream." } else { "The body is not declared as JSON." }),
             ("507", "The disk is full."),
         ]);
     }
@@ -95,7 +99,7 @@ fn finish(path: &str, operation: &mut Operation) {
     if path.starts_with("/api/config/") && operation.request_body.is_some() {
         errors.push(("428", "If-Match is required."));
     }
-    if path.ends_with("/events") || path == "/api/logs" {
+    if path.ends_with("/events") || path.ends_with("/logs") {
         errors.push(("429", "Too many streams are open."));
     }
     let probe = matches!(path, "/livez" | "/readyz");

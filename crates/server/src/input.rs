@@ -55,6 +55,18 @@ impl Body for maos_api::TaskPatch {
     }
 }
 
+impl Body for maos_api::agents::AgentSpawn {
+    fn smallest() -> Map<String, Value> {
+        Map::from_iter([("type".to_owned(), Value::from("coder"))])
+    }
+}
+
+impl Body for maos_api::people::TaskInput {
+    fn smallest() -> Map<String, Value> {
+        Map::new()
+    }
+}
+
 impl Body for maos_api::system::ConfigPut {
     fn smallest() -> Map<String, Value> {
         Map::from_iter([("value".to_owned(), Value::Null)])

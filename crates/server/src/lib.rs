@@ -2,6 +2,7 @@
 //!
 //! Handlers parse, make one call and convert; they hold no rules. What a request may do is decided behind [`backend::Backend`]. This
 //! crate must not know SQL, providers of models, or how anything is printed.
+mod agents;
 mod app;
 pub mod auth;
 pub mod backend;
@@ -10,6 +11,7 @@ mod configuration;
 mod cursor;
 mod doc;
 mod etag;
+mod files;
 mod guard;
 mod hub;
 mod idempotency;
@@ -19,6 +21,7 @@ mod machine;
 mod mcp;
 mod metrics;
 mod pages;
+mod people;
 mod reply;
 mod serve;
 mod stream;

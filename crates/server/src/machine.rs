@@ -1,44 +1,16 @@
-//! The machine over HTTP: agents, models, status, health, version.
+//! The machine over HTTP: models, status, health, version.
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use maos_api::agents::{Agent, AgentType};
-use maos_api::query::{AgentQuery, NoQuery};
+use maos_api::query::NoQuery;
 use maos_api::system::{Health, ModelInfo, Status, Version};
-use maos_api::{API_VERSION, AgentStatus, List, ProblemCode};
+use maos_api::{API_VERSION, List, ProblemCode};
 
 use crate::app::App;
 use crate::input::{Id, Params};
 use crate::reply::{Answer, Fault};
-
-/// `GET /api/agents`
-#[utoipa::path(get, path = "/api/agents", operation_id = "list_agents", tag = "agents", summary = "The agents of this server",
-    params(
-        ("status" = Option<Vec<AgentStatus>>, Query, style = Form, explode = false, description = "Any of these, comma-separated."),
-        ("type" = Option<String>, Query, description = "Any of these types, comma-separated.", min_length = 1),
-    ),
-    responses((status = 200, description = "The agents.", body = List<Agent>)))]
-pub(crate) async fn agents(State(app): State<Arc<App>>, Params(query): Params<AgentQuery>) -> Answer<Response> {
-    let seq = app.backend.last_seq().await?;
-    let agents = app.backend.agents(&query).await?;
-    Ok(([("maos-event-seq", seq.to_string())], Json(List::whole(agents))).into_response())
-}
-
-/// `GET /api/agents/{id}`
-#[utoipa::path(get, path = "/api/agents/{id}", operation_id = "get_agent", tag = "agents", summary = "One agent",
-    params(("id" = String, Path, description = "The agent.")), responses((status = 200, description = "The agent.", body = Agent)))]
-pub(crate) async fn agent(State(app): State<Arc<App>>, Id(id): Id, _: Params<NoQuery>) -> Answer<Json<Agent>> {
-    Ok(Json(app.backend.agent(&id).await?))
-}
-
-/// `GET /api/agent-types`
-#[utoipa::path(get, path = "/api/agent-types", operation_id = "list_agent_types", tag = "agents", summary = "The types of agents",
-    responses((status = 200, description = "The types.", body = List<AgentType>)))]
-pub(crate) async fn agent_types(State(app): State<Arc<App>>, _: Params<NoQuery>) -> Answer<Json<List<AgentType>>> {
-    Ok(Json(List::whole(app.backend.agent_types().await?)))
-}
 
 /// `GET /api/status`
 #[utoipa::path(get, path = "/api/status", operation_id = "get_status", tag = "system", summary = "What the server is doing",

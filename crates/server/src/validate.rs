@@ -1,8 +1,14 @@
 //! Limits of a request's fields, beyond what their types say. The figures are in `maos_api::limits` and in the OpenAPI document.
+use std::collections::BTreeMap;
+
+use maos_api::agents::AgentSpawn;
+use maos_api::files::{Attachment, bad_name};
 use maos_api::limits::{
-    CONTEXT_BYTES_MAX, COST_USD_MAX, DEPENDENCIES_MAX, DESCRIPTION_BYTES_MAX, LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX,
+    AGENT_MEMORY_BYTES_MIN, ANSWER_BYTES_MAX, ATTACHMENTS_MAX, CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, CONTEXT_BYTES_MAX, COST_USD_MAX,
+    DEPENDENCIES_MAX, DESCRIPTION_BYTES_MAX, LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, REASON_BYTES_MAX, SPAWN_AGENTS_MAX,
     TASK_AGENTS_MAX, TIMEOUT_SECONDS_MAX,
 };
+use maos_api::people::TaskInput;
 use maos_api::{FieldError, Money, TaskPatch, TaskSubmit};
 
 struct Faults(Vec<FieldError>);
@@ -52,7 +58,35 @@ impl Faults {
             self.text(&pointer, value.map_or("", String::as_str), LABEL_VALUE_BYTES_MAX);
         }
     }
+
+    fn attachments(&mut self, files: &[Attachment]) {
+        if files.len() > ATTACHMENTS_MAX {
+            self.add("/attachments", "too-many", format!("more than {ATTACHMENTS_MAX} files"));
+            return;
+        }
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            let pointer = format!("/attachments/{i}/name");
+            if let Some(why) = bad_name(&file.name) {
+                self.add(&pointer, "invalid", why);
+            } else if names.insert(&file.name, i).is_some() {
+                self.add(&pointer, "duplicate", "two files have this name");
+            }
+            if file.file_id.is_empty() || file.file_id.len() > FILE_ID_BYTES_MAX {
+                self.add(&format!("/attachments/{i}/file_id"), "invalid", "is not an id of POST /api/files");
+            }
+        }
+        for (name, i) in &names {
+            let folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+            if folders.into_iter().any(|folder| names.contains_key(folder)) {
+                self.add(&format!("/attachments/{i}/name"), "invalid", "stands below the name of another file");
+            }
+        }
+    }
 }
+
+/// Longest id of an uploaded file.
+const FILE_ID_BYTES_MAX: usize = 128;
 
 /// Faults of a new task.
 pub(crate) fn submit(task: &TaskSubmit) -> Vec<FieldError> {
@@ -78,6 +112,10 @@ pub(crate) fn submit(task: &TaskSubmit) -> Vec<FieldError> {
     if task.consensus_threshold.is_some_and(|t| !(t > 0.0 && t <= 1.0)) {
         faults.add("/consensus_threshold", "out-of-range", "must be above 0 and at most 1");
     }
+    if task.consensus_threshold.is_some() && task.require_consensus == Some(false) {
+        faults.add("/consensus_threshold", "conflict", "says nothing without require_consensus");
+    }
+    faults.attachments(&task.attachments);
     faults.0
 }
 
@@ -93,5 +131,47 @@ pub(crate) fn patch(patch: &TaskPatch) -> Vec<FieldError> {
     if let Some(labels) = &patch.labels {
         faults.labels(labels.iter().map(|(k, v)| (k, v.as_ref())));
     }
+    faults.0
+}
+
+/// Faults of agents to be spawned.
+pub(crate) fn spawn(spawn: &AgentSpawn) -> Vec<FieldError> {
+    let mut faults = Faults(Vec::new());
+    if spawn.agent_type.trim().is_empty() {
+        faults.add("/type", "required", "must not be empty: name a type of /api/agent-types");
+    }
+    if spawn.count.is_some_and(|n| !(1..=SPAWN_AGENTS_MAX).contains(&n)) {
+        faults.add("/count", "out-of-range", format!("must be between 1 and {SPAWN_AGENTS_MAX}"));
+    }
+    if spawn.capabilities.len() > CAPABILITIES_MAX {
+        faults.add("/capabilities", "too-many", format!("more than {CAPABILITIES_MAX} capabilities"));
+    }
+    for (i, capability) in spawn.capabilities.iter().enumerate() {
+        faults.text(&format!("/capabilities/{i}"), capability, CAPABILITY_BYTES_MAX);
+        if capability.trim().is_empty() {
+            faults.add(&format!("/capabilities/{i}"), "invalid", "must not be empty");
+        }
+    }
+    if spawn.max_memory.is_some_and(|bytes| bytes < AGENT_MEMORY_BYTES_MIN || i64::try_from(bytes).is_err()) {
+        faults.add("/max_memory", "out-of-range", format!("must be at least {} MiB", AGENT_MEMORY_BYTES_MIN >> 20));
+    }
+    faults.timeout(spawn.timeout);
+    faults.0
+}
+
+/// Faults of an answer.
+pub(crate) fn input(input: &TaskInput) -> Vec<FieldError> {
+    let mut faults = Faults(Vec::new());
+    match (&input.answer, input.approve) {
+        (None, None) => faults.add("", "required", "give either `answer` or `approve`"),
+        (Some(_), Some(_)) => faults.add("/approve", "conflict", "give either `answer` or `approve`, not both"),
+        (Some(text), None) if text.trim().is_empty() => faults.add("/answer", "required", "must not be empty"),
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+    if input.reason.is_some() && input.approve != Some(false) {
+        faults.add("/reason", "conflict", "is told only with a refusal (`approve`: false)");
+    }
+    faults.text("/answer", input.answer.as_deref().unwrap_or(""), ANSWER_BYTES_MAX);
+    faults.text("/reason", input.reason.as_deref().unwrap_or(""), REASON_BYTES_MAX);
     faults.0
 }

@@ -1,8 +1,11 @@
 //! The back-end of the routes over the real runtime: use cases in, wire types out. Holds no rules and no state of its own.
 mod convert;
 mod events;
+mod files;
 mod live;
 mod machine;
+mod people;
+mod pool;
 mod problems;
 mod views;
 
@@ -48,7 +51,8 @@ impl Wire {
     }
 
     fn task(&self, task: &maos_engine::task::Task) -> Task {
-        convert::task(&task.id, &task.summary(), &task.spec, &task.at_work(usize::MAX), &self.dashboard)
+        let shown = convert::task(&task.id, &task.summary(), &task.spec, &task.at_work(usize::MAX), &self.dashboard);
+        Task { consensus: convert::consensus(task), ..shown }
     }
 
     /// Whether a person changed the task behind this revision. What agents did since is no reason to refuse a person's change: a running
@@ -78,9 +82,6 @@ impl Wire {
 #[async_trait]
 impl Tasks for Wire {
     async fn submit(&self, task: TaskSubmit, key: Option<IdempotencyKey>) -> Reply<Submitted> {
-        if task.require_consensus == Some(true) || task.consensus_threshold.is_some() {
-            return Err(problems::invalid("/require_consensus", "consensus is not available in this version"));
-        }
         let submit = Submit {
             description: task.description,
             kind: task.task_type.map(convert::kind_in),
@@ -92,6 +93,9 @@ impl Tasks for Wire {
             context: task.context,
             constraints: task.constraints,
             depends_on: task.depends_on,
+            attachments: task.attachments.into_iter().map(|a| (a.name, a.file_id)).collect(),
+            require_consensus: task.require_consensus == Some(true),
+            consensus_threshold_milli: task.consensus_threshold.map(convert::milli_in),
             labels: task.labels,
             idempotency: key.map(|k| Idempotency { key: k.key, path: k.path, body_hash: k.body_hash, at: maos_runtime::clock::now().0 }),
         };

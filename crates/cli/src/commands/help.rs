@@ -10,11 +10,11 @@ use clap::{Args, CommandFactory};
 /// Its arguments.
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A topic (quickstart, environment, exit-codes, formats) or a command
+    /// A topic (quickstart, environment, exit-codes, formats, agents) or a command
     topic: Vec<String>,
 }
 
-const TOPICS: &[&str] = &["quickstart", "environment", "exit-codes", "formats"];
+const TOPICS: &[&str] = &["quickstart", "environment", "exit-codes", "formats", "agents"];
 
 const INTRODUCTION: &str = "\
 MAOS: one line of work, many agents at once.
@@ -74,6 +74,48 @@ Durations you type: 90s, 5m, 1h30m, 7d; a bare number is seconds. Sizes: 512MB, 
 Ids may be shortened to a unique beginning (at least 4 characters after 'task_'); @last is the task submitted last.
 ";
 
+const AGENTS: &str = "\
+Agents
+
+Built-in types, each with its tools (maos agent types --details):
+  researcher   web_search, data_analysis, synthesis
+  coder        programming, testing, debugging
+  analyst      data_analysis, visualization, statistics
+  tester       test_generation, validation, qa
+  coordinator  orchestration, consensus, planning
+
+Agents are made when steps need them. Spawned ones wait in the pool and take fitting steps:
+  maos agent spawn coder --capabilities \"python,fastapi\" --memory 2GB --timeout 2h
+  maos agent list --details        maos agent metrics ID        maos agent pause|resume|restart|terminate ID
+
+Your own types are files in ~/.maos/agents. What a file leaves out comes from its type:
+  # ~/.maos/agents/domain_researcher.yml
+  name: domain_researcher
+  type: researcher
+  description: Finds and weighs scientific literature.    # the planner reads it
+  capabilities: [scientific_literature, academic_databases]   # known words bring tools, others go into the prompt
+  model: opus                      # haiku, sonnet, opus, inherit, or a model like claude/claude-opus-5-5
+  tools: [read_file, web_fetch]    # instead of those of the type
+  mcp_servers: [github]            # names in ~/.maos/mcp.json
+  max_turns: 30
+  parameters:
+    max_memory: 2GB
+    timeout: 7200
+    specialized_tools: [pubmed_search, arxiv_search]
+`prompt:` replaces the prompt of the type. Texts are taken as they are: no ${VARIABLES}.
+  maos agent import FILE --dry-run   checks a file (also Claude's sub-agent files, .md) and shows how it is read
+  maos agent schema                  the JSON Schema, for editors
+  maos task submit \"…\" --agent-type domain_researcher
+
+A tool of your own is a file in ~/.maos/tools that describes a web service; its name is then a tool. So patent_db_access,
+which needs a key, becomes available by ~/.maos/tools/patent_db_access.yml (docs/http-tools.md has it as an example).
+
+Agents may ask, and some tool calls wait for your consent; only the step that asked waits:
+  maos task input ID                          what is asked
+  maos task input ID --answer \"…\"
+  maos task input ID --approve | --deny       bound to the exact arguments shown, once
+";
+
 /// `maos` without a command.
 pub(crate) fn introduction(app: &App) -> Outcome {
     app.ui.out(INTRODUCTION)?;
@@ -87,6 +129,7 @@ pub(crate) fn run(app: &App, args: &HelpArgs) -> Outcome {
         [] => Cli::command().color(clap_color(app)).render_long_help().ansi().to_string(),
         ["quickstart"] => QUICKSTART.to_owned(),
         ["formats"] => FORMATS.to_owned(),
+        ["agents"] => AGENTS.to_owned(),
         ["exit-codes"] => exit_codes(),
         ["environment"] => environment(),
         path => command_help(app, path)?,

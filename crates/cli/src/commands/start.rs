@@ -56,6 +56,9 @@ pub(crate) struct StartArgs {
     /// Listen beyond this machine although no key is configured: whoever reaches the port can run tasks
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
+    /// Run the programs of agents uncontained: whatever a model was talked into runs as you, with your files and your network
+    #[arg(long)]
+    pub(crate) dangerously_no_sandbox: bool,
     /// This process was started by `maos start` and reports to it
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) detached: bool,
@@ -102,6 +105,9 @@ impl StartArgs {
             self.overrides()?.into_iter().flat_map(|(key, value, _)| ["--set".to_owned(), format!("{key}={value}")]).collect();
         if self.insecure_no_auth {
             flags.push("--insecure-no-auth".to_owned());
+        }
+        if self.dangerously_no_sandbox {
+            flags.push("--dangerously-no-sandbox".to_owned());
         }
         Ok(flags)
     }

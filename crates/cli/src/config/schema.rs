@@ -101,7 +101,8 @@ impl Key {
     /// A running server takes a change over only when it is started again.
     pub(crate) fn needs_restart(&self) -> bool {
         let section = self.name.split('.').next().unwrap_or_default();
-        matches!(section, "api" | "auth" | "dashboard" | "local" | "logs" | "database" | "redis") || self.name == "system.log_level"
+        matches!(section, "api" | "auth" | "dashboard" | "local" | "logs" | "database" | "redis" | "sandbox" | "web" | "tools")
+            || self.name == "system.log_level"
     }
 
     /// The section (all before the last dot).
@@ -142,6 +143,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("local.base_url", Kind::Url, None, "A llama.cpp server that already runs; none is started then."),
     key("local.llama_server", Kind::Path, None, "The llama-server program; looked up on the PATH if not set."),
     key("local.threads", Kind::Int(1, 1024), None, "Processor threads of the local model; cores minus one if not set."),
+    key("local.tools", Kind::Bool, Some("false"), "Offer tools to the local model too; small models call them clumsily."),
     key("local.slots", Kind::Int(1, 64), Some("4"), "Requests the local model works on at the same time."),
     key("local.context_tokens", Kind::Int(512, TOKENS_MAX), Some("8192"), "Room for prompt and reply of one call to the local model, in tokens."),
     key("scripted.script", Kind::Path, None, "YAML script the scripted provider answers from; a built-in demonstration if not set."),
@@ -158,14 +160,29 @@ pub(crate) static KEYS: &[Key] = &[
     key("agents.defaults.max_turns", Kind::Int(1, 1_000), Some("24"), "Most model calls of one agent on one step."),
     key("agents.defaults.max_output_tokens", Kind::Int(64, TOKENS_MAX), Some("4096"), "Longest answer of one model call of an agent, in tokens."),
     key("agents.defaults.thinking_tokens", Kind::Int(1_024, TOKENS_MAX), None, "Extended thinking of one model call, in tokens; off if not set."),
-    key("agents.defaults.max_memory", Kind::Size, None, "Most memory one agent may use.").later("memory is not limited"),
+    key("agents.defaults.max_memory", Kind::Size, Some("1GB"), "Most memory the programs of one agent may use."),
+    key("agents.defaults.context_tokens", Kind::Int(2_048, 10_000_000), None, "Room of the models for prompt and reply, in tokens; conversations are condensed before it is full. Known for each provider if not set."),
+    key("sandbox.tier", Kind::Choice(&["auto", "namespaces", "lsm"]), Some("auto"), "How programs of agents are contained: namespaces (bubblewrap) or lsm (Landlock and seccomp); auto takes the best that works here."),
+    key("sandbox.network_allow", Kind::List, None, "Hosts that programs of agents may reach, like pypi.org or *.example.org; without any they have no network."),
+    key("workspace.max_size", Kind::Size, Some("1GiB"), "Most room the files of one task may take."),
+    key("workspace.max_files", Kind::Int(16, 10_000_000), Some("50000"), "Most files, folders and links of one task."),
+    key("web.search", Kind::Choice(&["none", "searxng", "brave", "tavily"]), Some("none"), "Who searches the web for agents; none: they are not offered web_search."),
+    key("web.searxng_url", Kind::Url, None, "Address of a SearXNG server, for web.search searxng."),
+    key("web.brave_api_key", Kind::Text, None, "Key of the Brave Search API, for web.search brave.").secret().env(&["BRAVE_API_KEY"]),
+    key("web.tavily_api_key", Kind::Text, None, "Key of the Tavily API, for web.search tavily.").secret().env(&["TAVILY_API_KEY"]),
+    key("web.allow", Kind::List, None, "Hosts to which agents may send data without asking a person, like api.example.org or *.example.org."),
+    key("web.allow_private", Kind::List, None, "Places on private networks that agents may reach, like intranet:8080 or 10.1.0.0/16; without any they reach the public internet only."),
+    key("tools.approval", Kind::Pairs, None, "When a person must agree to calls of a tool: never, outside_allowlist or always, like run_shell=always."),
+    key("tools.secrets", Kind::Pairs, None, "Secrets that HTTP tools in the folder tools may name, like patent_key=\"${PATENT_KEY}\".").secret(),
     key("tasks.timeout", Kind::Duration, None, "How long a task may run when it does not say so itself; no limit if not set."),
     key("budget.daily", Kind::Money, None, "Most that all tasks together may spend on one day (UTC), in USD; work pauses there."),
     key("budget.per_task", Kind::Money, None, "Most that one task may spend when it does not say so itself, in USD."),
     key("checkpoint.interval", Kind::Duration, Some("5m"), "How often a named point is recorded while work runs.").later("every step is journaled and survives a crash, but named checkpoints are not recorded"),
-    key("consensus.voting_strategy", Kind::Choice(&["majority", "weighted", "unanimous"]), None, "How votes are counted.").later("tasks are not voted on"),
-    key("consensus.threshold", Kind::Fraction(0, 1_000), None, "Share of votes that must approve.").later("tasks are not voted on"),
-    key("consensus.timeout", Kind::Duration, None, "How long voters may take.").later("tasks are not voted on"),
+    key("consensus.voting_strategy", Kind::Choice(&["majority", "weighted", "unanimous"]), Some("majority"), "How votes on a result are counted; weighted: by the voter's confidence and record."),
+    key("consensus.threshold", Kind::Fraction(1, 1_000), None, "Share of votes that must approve; more than half if not set."),
+    key("consensus.timeout", Kind::Duration, Some("300"), "How long voters may take."),
+    key("consensus.voters", Kind::Int(1, 15), Some("3"), "Voters of a ballot, each another agent."),
+    key("consensus.models", Kind::List, None, "Models of the voters in turn; those of their agent types if not set."),
     key("limits.requests_per_minute", Kind::Int(1, RATE_MAX), None, "Most model calls a minute per key and model; the provider's own answer corrects it."),
     key("limits.input_tokens_per_minute", Kind::Int(1, RATE_MAX), None, "Most input tokens a minute per key and model."),
     key("limits.output_tokens_per_minute", Kind::Int(1, RATE_MAX), None, "Most output tokens a minute per key and model."),

@@ -99,9 +99,12 @@ async fn serve(app: &App, args: &StartArgs, config: Config) -> Outcome {
 /// Opens the data, takes over what was interrupted and begins to work.
 async fn open(app: &App, args: &StartArgs, config: Config) -> Result<Live, CliError> {
     let models = settings::models(&app.home, &config, None);
-    let options = settings::runtime(&app.home, &config, models.options);
-    let tools = maos_runtime::tools::ToolBox::default();
-    let opened = maos_runtime::Runtime::open(options, env!("CARGO_PKG_VERSION"), tools).await;
+    let start = settings::Start { no_sandbox: args.dangerously_no_sandbox, environment: app.env.all() };
+    let options = settings::runtime(&app.home, &config, models.options, &start)?;
+    if maos_sandbox::set_probe(maos_store::crash::point).is_err() {
+        tracing::debug!(component = "system", "the crash points of tools are set already");
+    }
+    let opened = maos_runtime::Runtime::open(options, env!("CARGO_PKG_VERSION"), vec![]).await;
     let runtime = opened.map_err(|error| runtime_error(app, &error))?;
     let local = Arc::new(Mutex::new(models.local));
     let (home, env, file, flags) = (app.home.clone(), app.env.clone(), app.global.config.clone(), args.overrides()?);
@@ -113,7 +116,10 @@ async fn open(app: &App, args: &StartArgs, config: Config) -> Result<Live, CliEr
     let apply = move |config: &Config| {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         let models = settings::models(&home, config, held.take());
-        node.reconfigure(settings::runtime(&home, config, models.options));
+        match settings::runtime(&home, config, models.options, &start) {
+            Ok(options) => node.reconfigure(options),
+            Err(error) => tracing::error!(component = "system", "the configuration was not taken over: {}", error.message),
+        }
         *held = models.local;
     };
     let config = Arc::new(FileConfig::new(config, Arc::new(load), Arc::new(apply)));

@@ -1,14 +1,19 @@
 //! `maos task show`.
-use super::{cost, dollars, plan_text, ran_for_text, status_cell, tokens};
+use super::{cost, dollars, input, plan_text, ran_for_text, status_cell, tokens};
 use crate::app::App;
 use crate::client;
 use crate::error::Outcome;
 use crate::exit::Exit;
 use crate::print::table::{self, Cell};
 use crate::print::text::{ago, clean_block, clean_line};
-use crate::print::{Format, Style};
+use crate::print::{Format, Style, Ui};
 use clap::Args;
 use maos_api::Task;
+use maos_api::people::Question;
+use maos_api::votes::{BallotOutcome, Consensus, VoteChoice};
+
+/// Attached files whose names are shown.
+const FILES_SHOWN_MAX: usize = 10;
 
 /// Its arguments.
 #[derive(Debug, Args)]
@@ -51,13 +56,16 @@ pub(crate) fn run(app: &App, args: &ShowArgs) -> Outcome {
         match format {
             Format::Json | Format::Jsonl | Format::Yaml => app.ui.document(format, &task)?,
             Format::Id => app.ui.out(&format!("{}\n", task.task_id))?,
-            Format::Table | Format::Csv | Format::Mermaid | Format::Dot => app.ui.out(&text(app, &task))?,
+            Format::Table | Format::Csv | Format::Mermaid | Format::Dot => {
+                let open = if task.questions > 0 { client.questions(&id).await.map_err(client::error)?.data } else { vec![] };
+                app.ui.out(&text(app, &task, &open))?;
+            }
         }
         Ok(Exit::Success)
     })?
 }
 
-fn text(app: &App, task: &Task) -> String {
+fn text(app: &App, task: &Task, open: &[Question]) -> String {
     let now = jiff::Timestamp::now().as_millisecond();
     let time = |time: maos_api::Time| format!("{time} ({})", ago(now - time.as_millis()));
     let mut pairs: Vec<(&str, Cell)> = vec![
@@ -79,6 +87,7 @@ fn text(app: &App, task: &Task) -> String {
     add("Timeout", task.timeout.map(|s| crate::config::value::format_duration(std::time::Duration::from_secs(s))));
     add("Agent type", task.agent_type.clone());
     add("Attempt", (task.attempt > 1).then(|| task.attempt.to_string()));
+    add("Files", (!task.attachments.is_empty()).then(|| clean_line(&names(task))));
     add("Labels", (!task.labels.is_empty()).then(|| task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")));
     add("Depends on", (!task.depends_on.is_empty()).then(|| task.depends_on.join(", ")));
     add("Waits for", (!task.blocked_by.is_empty()).then(|| task.blocked_by.join(", ")));
@@ -93,10 +102,46 @@ fn text(app: &App, task: &Task) -> String {
         let doing = agent.activity.as_deref().map(clean_line).unwrap_or_default();
         text.push_str(&format!("  {}  {}  {step}  {doing}\n", agent.agent_id, agent.status));
     }
+    for question in open {
+        text.push_str(&format!("\n{}", input::text(&app.ui, question)));
+    }
+    task.consensus.iter().for_each(|consensus| text.push_str(&votes(&app.ui, consensus)));
     let mut section =
         |name: &str, body: &str| text.push_str(&format!("\n{}\n{}\n", app.ui.paint(Style::Dim, name), clean_block(body.trim_end())));
     section("Description", &task.description);
     task.context.iter().for_each(|context| section("Context", context));
     task.constraints.iter().for_each(|constraints| section("Constraints", constraints));
     text
+}
+
+/// Files given with the task; of many only how many.
+fn names(task: &Task) -> String {
+    match task.attachments.as_slice() {
+        few if few.len() <= FILES_SHOWN_MAX => few.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", "),
+        many => format!("{} attached", many.len()),
+    }
+}
+
+/// The ballots over the result.
+fn votes(ui: &Ui, consensus: &Consensus) -> String {
+    let threshold = consensus.threshold.map_or_else(|| "more than half".to_owned(), |t| format!("{:.0} %", t * 100.0));
+    let rule = format!("Consensus ({}, {threshold} of {} voters)", consensus.strategy, consensus.voters);
+    let mut out = format!("\n{}\n", ui.paint(Style::Dim, &rule));
+    for ballot in &consensus.rounds {
+        let (style, outcome) = match ballot.outcome {
+            Some(BallotOutcome::Approved) => (Style::Good, "approved"),
+            Some(BallotOutcome::Rejected) => (Style::Bad, "rejected"),
+            None => (Style::Active, "voting"),
+        };
+        out.push_str(&format!("ballot {}: {}\n", ballot.round, ui.paint(style, outcome)));
+        for vote in &ballot.votes {
+            let (style, glyph) = match vote.vote {
+                VoteChoice::Approve => (Style::Good, ui.glyph("✓", "+")),
+                VoteChoice::Reject => (Style::Bad, ui.glyph("✗", "x")),
+            };
+            let sure = format!("{:.0} % sure", vote.confidence * 100.0);
+            out.push_str(&format!("  {} {} {} · {sure} · {}\n", ui.paint(style, glyph), vote.agent, vote.vote, clean_line(&vote.reason)));
+        }
+    }
+    out
 }

@@ -1,6 +1,6 @@
 //! `maos task submit`: stdout gets the id and nothing else, unless the end is waited for.
 use super::wait::{self, WaitFlags};
-use super::{watch, words};
+use super::{attach, watch, words};
 use crate::app::App;
 use crate::client;
 use crate::error::{CliError, Outcome};
@@ -22,6 +22,7 @@ Examples:
   maos task submit \"Compare the three largest cloud providers\" --follow
   ID=$(maos task submit \"Design a database schema\" --type coding)
   maos task submit \"Implement it\" --depends-on $ID --max-agents 4 --priority HIGH
+  maos task submit \"Analyze customer data trends\" --attach data.csv --type analysis
   maos task submit --file work.md --context @background.md --max-cost 2.50")]
 pub(crate) struct SubmitArgs {
     /// What is to be done; '-' reads it from stdin
@@ -54,6 +55,15 @@ pub(crate) struct SubmitArgs {
     /// Wait for these tasks and see their results (comma-separated or repeated)
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     depends_on: Vec<String>,
+    /// A file or folder that agents find in the task's workspace (repeatable)
+    #[arg(long, value_name = "PATH")]
+    attach: Vec<PathBuf>,
+    /// Independent voters must agree with the result
+    #[arg(long)]
+    require_consensus: bool,
+    /// Share of the votes that must approve, like 0.75
+    #[arg(long, value_name = "SHARE", requires = "require_consensus", value_parser = share)]
+    consensus_threshold: Option<f64>,
     /// A label for finding it again (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -84,6 +94,14 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Parses a share of votes.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a share above 0 and at most 1, like 0.75".to_owned()),
+    }
+}
+
 /// Whole seconds of a duration.
 pub(crate) fn whole_seconds(duration: Duration) -> Result<u64, CliError> {
     if duration.subsec_nanos() == 0 && duration.as_secs() > 0 {
@@ -106,10 +124,14 @@ pub(crate) fn run(app: &App, args: &SubmitArgs) -> Outcome {
         constraints: args.constraints.as_deref().map(text_or_file).transpose()?,
         labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
         max_cost: args.max_cost,
+        require_consensus: args.require_consensus.then_some(true),
+        consensus_threshold: args.consensus_threshold,
         ..TaskSubmit::default()
     };
+    let files = attach::find(app, &args.attach)?;
     let client = client::connect_or_start(app, args.start)?;
     client::block_on(async {
+        submit.attachments = attach::upload(app, &client, files).await?;
         let named: Vec<String> = args.depends_on.iter().filter(|id| !id.trim().is_empty()).cloned().collect();
         submit.depends_on = client::resolve_all(app, &client, &named).await?;
         let task = client.submit_task(&submit, args.idempotency_key.as_deref()).await.map_err(client::error)?;

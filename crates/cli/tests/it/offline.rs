@@ -35,6 +35,19 @@ fn help_of_every_command_fits() {
         "task update",
         "task analyze",
         "task logs",
+        "task input",
+        "agent list",
+        "agent spawn",
+        "agent status",
+        "agent metrics",
+        "agent logs",
+        "agent pause",
+        "agent resume",
+        "agent restart",
+        "agent terminate",
+        "agent types",
+        "agent import",
+        "agent schema",
         "config set",
         "config get",
         "config show",
@@ -79,7 +92,7 @@ fn help_of_every_command_fits() {
 #[test]
 fn help_topics() {
     let maos = Maos::new();
-    for topic in ["exit-codes", "formats", "quickstart"] {
+    for topic in ["exit-codes", "formats", "quickstart", "agents"] {
         assert_snapshot!(format!("help_{topic}"), maos.run(&["help", topic]).expect(0));
     }
     let environment = maos.run(&["help", "environment"]).expect(0).stdout;

@@ -30,8 +30,16 @@ impl Server {
     }
 
     pub(crate) fn start_with(flags: &[&str]) -> Self {
+        Self::start_on(SCRIPT, flags)
+    }
+
+    pub(crate) fn start_script(script: &str) -> Self {
+        Self::start_on(script, &[])
+    }
+
+    fn start_on(script: &str, flags: &[&str]) -> Self {
         let maos = Maos::new().without("MAOS_API_PORT").with("MAOS_API_PORT", "0");
-        maos.write("script.yml", SCRIPT);
+        maos.write("script.yml", script);
         let server = Server { maos };
         server.start_again(flags).expect(0);
         server

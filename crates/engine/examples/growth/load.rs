@@ -1,11 +1,10 @@
 //! Plans of any size carried out by the real drive and pool, with all work counted.
 use maos_engine::action::Action;
 use maos_engine::body::Body;
-use maos_engine::decide::{Ctx, Quote, Quoter, ToolTable};
+use maos_engine::decide::{Checked, Ctx, Manner, Mode, Quote, Quoter, ToolTable};
 use maos_engine::drive::Drive;
-use maos_engine::event::Repeat;
-use maos_engine::ids::{EffectId, Place, TaskId};
-use maos_engine::input::Input;
+use maos_engine::ids::{AgentType, EffectId, Place, TaskId};
+use maos_engine::input::{Input, Traits};
 use maos_engine::limits::Limits;
 use maos_engine::message::{Block, Reply, StopReason, Usage};
 use maos_engine::money::Money;
@@ -38,17 +37,17 @@ pub(crate) struct Work {
 #[derive(Default)]
 struct Count(Cell<u64>);
 impl Quoter for Count {
-    fn quote(&self, _: &Task, _: &EffectId, _: bool) -> Quote {
+    fn quote(&self, _: &Task, _: &EffectId, _: Mode) -> Quote {
         self.0.set(self.0.get() + 1);
-        Quote { model: "m".into(), request: "0".into(), reserve: Some(Money(1_000)) }
+        Quote { model: "m".into(), request: "0".into(), reserve: Some(Money(1_000)), crowded: false }
     }
 }
 struct NoTools;
 impl ToolTable for NoTools {
-    fn check(&self, _: &str, _: &Value) -> Result<Repeat, String> {
+    fn check(&self, _: &AgentType, _: &str, _: &Value) -> Result<Checked, String> {
         Err("no tools".into())
     }
-    fn repeat(&self, _: &str) -> Option<Repeat> {
+    fn manner(&self, _: &str) -> Option<Manner> {
         None
     }
 }
@@ -67,6 +66,8 @@ fn spec(max_agents: u32) -> TaskSpec {
         constraints: None,
         depends_on: vec![],
         labels: BTreeMap::new(),
+        attachments: vec![],
+        consensus: None,
     }
 }
 
@@ -179,7 +180,7 @@ impl Load {
         }
         for action in changes.start {
             match action {
-                Action::Seat { place, kind, agent, path, since, .. } => self.pool.want(Want {
+                Action::Seat { place, kind, agent, path, since, abilities, avoid, .. } => self.pool.want(Want {
                     spot: (id.clone(), place),
                     kind,
                     before: agent,
@@ -187,13 +188,19 @@ impl Load {
                     path,
                     since,
                     task_max: self.drive.task().spec.max_agents,
+                    abilities,
+                    avoid,
                 }),
                 Action::Model { effect, attempt, .. } => self.calls.push_back((effect, attempt)),
                 Action::Tool { .. } | Action::StepDeadline { .. } | Action::Deadline { .. } => {}
             }
         }
         for grant in self.pool.grant(self.now) {
-            self.seats.push_back(Input::Seated { place: grant.spot.1, agent: grant.agent });
+            self.seats.push_back(Input::Seated {
+                place: grant.spot.1,
+                agent: grant.agent,
+                traits: Traits { abilities: grant.abilities, ..Traits::default() },
+            });
         }
     }
 }

@@ -9,6 +9,7 @@ use maos_engine::limits::Limits;
 use maos_engine::message::{Block, FailureClass, StopReason};
 use maos_engine::spec::TaskSpec;
 use maos_engine::status::{PauseReason, Status};
+use maos_engine::taint::Taint;
 use maos_engine::time::Time;
 use serde_json::{Value, json};
 
@@ -190,7 +191,7 @@ fn who_repeats_itself_is_stopped() {
     // Other arguments in between: no loop.
     let mut kit = one();
     for i in 0..10 {
-        kit.asks(&s1(), &[("c1", "look", look(i % 2))]);
+        kit.asks(&s1(), &[("c1", "look", look(i))]);
         kit.tool_ends(&s1(), "c1");
     }
     assert_eq!(kit.status(), Status::Running);
@@ -234,7 +235,10 @@ fn late_and_repeated_outcomes_change_nothing() {
     kit.tool_ends(&s1(), "c1");
     assert_eq!(kit.tool_ends(&s1(), "c1"), vec![]);
     let nowhere = EffectId::tool(at("zz"), 9, "c1");
-    assert_eq!(kit.kinds(Input::ToolDone { effect: nowhere, result: Body::Inline(String::new()), is_error: true }), Vec::<&str>::new());
+    assert_eq!(
+        kit.kinds(Input::ToolDone { effect: nowhere, result: Body::Inline(String::new()), is_error: true, taint: Taint::NONE }),
+        Vec::<&str>::new()
+    );
 }
 #[test]
 fn shared_state_is_written_only_over_what_was_read() {

@@ -3,13 +3,16 @@
 //! A new kind gets a new file and a line in `samples`; a new field gets a default and is left out when it has it, so that the old files
 //! still read and write back byte for byte (up to white space).
 use maos_engine::body::Body;
-use maos_engine::event::{AskedCall, CallOutcome, Event, Failure, Repeat, TextRef};
+use maos_engine::consensus::{Choice, Outcome, Vote};
+use maos_engine::event::{Answer, Ask, AskedCall, CallOutcome, Event, Failure, Repeat, TextRef};
 use maos_engine::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use maos_engine::input::Traits;
 use maos_engine::message::{FailureClass, StopReason, Usage};
 use maos_engine::money::Money;
 use maos_engine::plan::{Plan, PlanSource, PlanStep};
 use maos_engine::spec::TaskSpec;
 use maos_engine::status::{FailureCode, PauseReason, Priority, Status, TaskType};
+use maos_engine::taint::Taint;
 use maos_engine::time::Time;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,6 +48,8 @@ fn of_the_task() -> Vec<Event> {
         constraints: Some("No cloud.".into()),
         depends_on: vec![task("task_0000000001")],
         labels: BTreeMap::from([("team".into(), "data".into())]),
+        attachments: vec![],
+        consensus: None,
     };
     let plan_step = PlanStep {
         id: step("s2"),
@@ -93,7 +98,7 @@ fn of_places() -> Vec<Event> {
         estimated: true,
     };
     vec![
-        Event::RunStarted { place: at("s1"), agent: agent("agent_researcher_001"), state_seen: 3, mail_seen: 4 },
+        Event::RunStarted { place: at("s1"), agent: agent("agent_researcher_001"), state_seen: 3, mail_seen: 4, traits: Traits::default() },
         Event::RunParked { place: Place::Plan },
         Event::ModelRequested {
             effect: model(),
@@ -103,6 +108,7 @@ fn of_places() -> Vec<Event> {
             reserved: Some(Money(83_400_000)),
             not_before: Time(1_800_000_000_000_000),
             last: true,
+            compact: false,
         },
         Event::ModelReplied {
             effect: model(),
@@ -115,18 +121,60 @@ fn of_places() -> Vec<Event> {
         },
         Event::ModelFailed { effect: model(), class: FailureClass::Stalled, message: "no byte for 60 s".into(), possibly_billed: true },
         Event::ModelInterrupted { effect: EffectId::model(Place::Plan, 1) },
-        Event::ToolRequested { effect: tool(), name: "fetch".into(), repeat: Repeat::Never },
-        Event::ToolSettled { effect: tool(), outcome: CallOutcome::Lost, result: Body::Blob { blob: "ab".repeat(32), bytes: 9_000 } },
-        Event::StateSet { key: "k".into(), value: json!({"n": [1, null]}), version: 2, by: agent("agent_coder_012") },
-        Event::MessageSent { from: agent("agent_coder_012"), from_step: at("s1"), to: "all".into(), body: "hello".into() },
+        Event::ToolRequested { effect: tool(), name: "fetch".into(), repeat: Repeat::Never, writes: false },
+        Event::ToolSettled {
+            effect: tool(),
+            outcome: CallOutcome::Lost,
+            result: Body::Blob { blob: "ab".repeat(32), bytes: 9_000 },
+            taint: Taint::NONE,
+        },
+        Event::StateSet { key: "k".into(), value: json!({"n": [1, null]}), version: 2, by: agent("agent_coder_012"), taint: Taint::NONE },
+        Event::MessageSent {
+            from: agent("agent_coder_012"),
+            from_step: at("s1"),
+            to: "all".into(),
+            body: "hello".into(),
+            taint: Taint::NONE,
+        },
         Event::MailRead { place: at("s1"), upto: 5 },
         Event::RunCompleted { place: at("s1"), output: TextRef { place: at("s1"), from_turn: 2, to_turn: 3, answer: true } },
         Event::RunFailed { place: Place::Synthesis, error: failure(FailureCode::Refused) },
     ]
 }
 
+fn of_people_and_voters() -> Vec<Event> {
+    let tool = || EffectId::tool(at("s1"), 2, "toolu_01");
+    let vote = Vote {
+        agent: agent("agent_tester_002"),
+        seat: 2,
+        vote: Choice::Reject,
+        confidence_milli: 900,
+        reason: "no tests".into(),
+        record_milli: 667,
+    };
+    let draft = TextRef { place: Place::Synthesis, from_turn: 1, to_turn: 1, answer: false };
+    vec![
+        Event::HumanAsked {
+            effect: tool(),
+            ask: Ask::Approval {
+                tool: "post".into(),
+                to: Some("example.org".into()),
+                why: "it sends data out".into(),
+                arguments: "ab".repeat(32),
+            },
+        },
+        Event::HumanAnswered { effect: tool(), answer: Answer::Deny { reason: Some("no".into()) } },
+        Event::RunWaiting { place: at("s1") },
+        Event::RunHeld { place: at("s1"), held: true },
+        Event::Compacted { place: at("s1"), turn: 7 },
+        Event::BallotOpened { round: 1, draft, voters: vec![AgentType::new("tester").unwrap()] },
+        Event::VoteCast { round: 1, vote },
+        Event::BallotClosed { round: 1, outcome: Outcome::Rejected },
+    ]
+}
+
 pub(crate) fn samples() -> BTreeMap<&'static str, Event> {
-    of_the_task().into_iter().chain(of_places()).map(|e| (e.kind(), e)).collect()
+    of_the_task().into_iter().chain(of_places()).chain(of_people_and_voters()).map(|e| (e.kind(), e)).collect()
 }
 
 #[test]
@@ -168,6 +216,8 @@ fn the_shortest_forms_read_too() {
             "model_replied",
         ),
         (json!({"type": "model_failed", "effect": "s1/t1/model", "class": "fatal", "message": ""}), "model_failed"),
+        (json!({"type": "human_answered", "effect": "s1/t1/tool/c", "answer": {"type": "approve"}}), "human_answered"),
+        (json!({"type": "human_asked", "effect": "s1/t1/tool/c", "ask": {"kind": "question", "text": "?"}}), "human_asked"),
         (json!({"type": "updated"}), "updated"),
         (json!({"type": "cancelled"}), "cancelled"),
         (json!({"type": "resumed"}), "resumed"),

@@ -1,14 +1,16 @@
 //! A task in the hand: give it inputs, see what it records. After each input the fold of what was recorded is compared with the state.
 use maos_engine::body::Body;
-use maos_engine::decide::{Ctx, Quote, Quoter, ToolTable};
+use maos_engine::consensus::{Consensus, Strategy};
+use maos_engine::decide::{Checked, Ctx, Manner, Mode, Quote, Quoter, ToolTable};
 use maos_engine::event::{Event, Recorded, Repeat};
-use maos_engine::ids::{AgentId, EffectId, Place, StepId, TaskId};
-use maos_engine::input::{Command, Input, Rejected, Update};
+use maos_engine::ids::{AgentId, AgentType, EffectId, Place, StepId, TaskId};
+use maos_engine::input::{Command, Input, Rejected, Traits, Update};
 use maos_engine::limits::Limits;
 use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Usage};
 use maos_engine::money::Money;
 use maos_engine::spec::TaskSpec;
 use maos_engine::status::{Priority, Status};
+use maos_engine::taint::Taint;
 use maos_engine::task::Task;
 use maos_engine::time::Time;
 use serde_json::{Value, json};
@@ -17,14 +19,20 @@ use std::collections::BTreeMap;
 /// `look` may be repeated, `mail` may not; both need a number `q`.
 pub(crate) struct Tools;
 impl ToolTable for Tools {
-    fn check(&self, name: &str, args: &Value) -> Result<Repeat, String> {
-        let repeat = self.repeat(name).ok_or_else(|| format!("there is no tool '{name}'"))?;
-        args.get("q").is_some_and(Value::is_number).then_some(repeat).ok_or_else(|| "q must be a number".into())
+    fn check(&self, _: &AgentType, name: &str, args: &Value) -> Result<Checked, String> {
+        self.manner(name).ok_or_else(|| format!("there is no tool '{name}'"))?;
+        if !args.get("q").is_some_and(Value::is_number) {
+            return Err("q must be a number".into());
+        }
+        // `post` sends data to a stranger; `pay` needs consent in any case.
+        let to = (name == "post").then(|| "example.org".to_owned());
+        Ok(Checked { ask: (name == "pay").then(|| "it costs money".into()), to, allowed: args.get("q") == Some(&json!(0)) })
     }
-    fn repeat(&self, name: &str) -> Option<Repeat> {
+    fn manner(&self, name: &str) -> Option<Manner> {
         match name {
-            "look" => Some(Repeat::Safe),
-            "mail" => Some(Repeat::Never),
+            "look" | "read" => Some(Manner { repeat: Repeat::Safe, writes: false }),
+            "mail" | "post" | "pay" => Some(Manner { repeat: Repeat::Never, writes: false }),
+            "write" => Some(Manner { repeat: Repeat::Safe, writes: true }),
             _ => None,
         }
     }
@@ -33,8 +41,12 @@ impl ToolTable for Tools {
 /// The same worst case for every call.
 pub(crate) struct Flat(pub(crate) Option<Money>);
 impl Quoter for Flat {
-    fn quote(&self, _: &Task, _: &EffectId, _: bool) -> Quote {
-        Quote { model: "m".into(), request: "0123456789abcdef".into(), reserve: self.0 }
+    fn quote(&self, task: &Task, effect: &EffectId, mode: Mode) -> Quote {
+        // A task labelled so has a model with room for this many turns.
+        let room: Option<u32> = task.spec.labels.get("room").and_then(|n| n.parse().ok());
+        let since = task.runs.get(&effect.place).map_or(0, |r| r.compacted);
+        let crowded = mode == Mode::Normal && room.is_some_and(|room| effect.turn - since > room);
+        Quote { model: "m".into(), request: "0123456789abcdef".into(), reserve: self.0, crowded }
     }
 }
 
@@ -53,6 +65,8 @@ pub(crate) fn spec() -> TaskSpec {
         constraints: None,
         depends_on: vec![],
         labels: BTreeMap::new(),
+        attachments: vec![],
+        consensus: None,
     }
 }
 
@@ -176,7 +190,7 @@ impl Kit {
     }
     /// An agent takes a place.
     pub(crate) fn seat(&mut self, place: &Place) -> Vec<Event> {
-        self.give(Input::Seated { place: place.clone(), agent: self.agent(place) }).unwrap()
+        self.give(Input::Seated { place: place.clone(), agent: self.agent(place), traits: Traits::default() }).unwrap()
     }
     /// The agent that takes a place.
     pub(crate) fn agent(&self, place: &Place) -> AgentId {
@@ -224,7 +238,13 @@ impl Kit {
     pub(crate) fn tool_ends(&mut self, place: &Place, id: &str) -> Vec<Event> {
         let turn = self.task.runs[place].turns.len() as u32;
         let effect = EffectId::tool(place.clone(), turn, id);
-        self.give(Input::ToolDone { effect, result: Body::Inline("ok".into()), is_error: false }).unwrap()
+        self.give(Input::ToolDone { effect, result: Body::Inline("ok".into()), is_error: false, taint: Taint::NONE }).unwrap()
+    }
+    /// A tool call of the last turn of a place ends and brings marks.
+    pub(crate) fn tool_brings(&mut self, place: &Place, id: &str, taint: Taint) -> Vec<Event> {
+        let turn = self.task.runs[place].turns.len() as u32;
+        let effect = EffectId::tool(place.clone(), turn, id);
+        self.give(Input::ToolDone { effect, result: Body::Inline("ok".into()), is_error: false, taint }).unwrap()
     }
     /// What the model is told about a tool call of the turn before the current one, or of the current one.
     pub(crate) fn told(&self, id: &str) -> String {
@@ -232,7 +252,7 @@ impl Kit {
             .iter()
             .rev()
             .find_map(|r| match &r.event {
-                Event::ToolSettled { effect, outcome, result: Body::Inline(text) } if effect.call.as_deref() == Some(id) => {
+                Event::ToolSettled { effect, outcome, result: Body::Inline(text), .. } if effect.call.as_deref() == Some(id) => {
                     Some(format!("{outcome:?}: {text}"))
                 }
                 _ => None,
@@ -266,4 +286,9 @@ impl Kit {
         };
         self.task.pending().iter().map(name).collect()
     }
+}
+
+/// Three voters, more than half must approve.
+pub(crate) fn majority() -> Consensus {
+    Consensus { strategy: Strategy::Majority, threshold_milli: None, voters: 3, timeout_s: 300 }
 }

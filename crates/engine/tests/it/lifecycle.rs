@@ -5,7 +5,7 @@ use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::Place;
-use maos_engine::input::{Command, Input, Update};
+use maos_engine::input::{Command, Input, Traits, Update};
 use maos_engine::limits::Limits;
 use maos_engine::message::{FailureClass, StopReason};
 use maos_engine::spec::TaskSpec;
@@ -201,14 +201,14 @@ fn the_task_uses_no_more_agents_than_it_may() {
     let mut kit = Kit::planned(TaskSpec { max_agents: 2, ..spec() }, &[("a", &[]), ("b", &[]), ("c", &[])]);
     kit.seat(&at("a"));
     kit.seat(&at("b"));
-    let seat = |place: Place, kit: &Kit| Input::Seated { agent: kit.agent(&place), place };
+    let seat = |place: Place, kit: &Kit| Input::Seated { agent: kit.agent(&place), place, traits: Traits::default() };
     let third = seat(at("c"), &kit);
     assert_eq!(kit.give(third.clone()).unwrap_err().what, "it has as many agents as it may use");
     kit.update(Update { max_agents: Some(3), ..Update::default() });
     assert_eq!(kit.kinds(third), ["run_started", "model_requested"]);
     let again = seat(at("a"), &kit);
     assert_eq!(kit.kinds(again), Vec::<&str>::new());
-    let nowhere = Input::Seated { place: at("zz"), agent: kit.agent(&at("a")) };
+    let nowhere = Input::Seated { place: at("zz"), agent: kit.agent(&at("a")), traits: Traits::default() };
     assert_eq!(kit.give(nowhere).unwrap_err().what, "it has no such place");
 }
 
@@ -241,7 +241,7 @@ fn a_seat_stays_while_its_holder_starts_and_is_given_back_when_it_leaves() {
     let mut drive = Drive::new(kit.task.clone());
     let start = drive.reconcile();
     assert!(matches!(&start.start[..], [Action::Seat { at_work: false, .. }]) && start.abort.is_empty());
-    let seated = Input::Seated { place: at("a"), agent: kit.agent(&at("a")) };
+    let seated = Input::Seated { place: at("a"), agent: kit.agent(&at("a")), traits: Traits::default() };
     let (kinds, changes) = turn(&mut drive, &kit, seated);
     assert_eq!(kinds, ["run_started", "model_requested"]);
     assert!(matches!(&changes.start[..], [Action::Model { .. }]) && changes.abort.is_empty());
@@ -257,7 +257,7 @@ fn a_refused_seat_and_an_early_bell_are_set_anew() {
     kit.seat(&at("b"));
     let mut drive = Drive::new(kit.task.clone());
     drive.reconcile();
-    let (kinds, changes) = turn(&mut drive, &kit, Input::Seated { place: at("c"), agent: kit.agent(&at("c")) });
+    let (kinds, changes) = turn(&mut drive, &kit, Input::Seated { place: at("c"), agent: kit.agent(&at("c")), traits: Traits::default() });
     assert_eq!(kinds, Vec::<&str>::new());
     assert!(matches!(&changes.start[..], [Action::Seat { .. }]) && changes.abort == changes.start);
     let (kinds, changes) = turn(&mut drive, &kit, Input::Deadline);
@@ -276,7 +276,7 @@ fn a_drive_does_not_act_on_what_is_not_committed() {
     let mut drive = Drive::new(kit.task.clone());
     let limits = Limits::default();
     let ctx = Ctx { limits: &limits, tools: &Tools, quotes: &Flat(None), daily_left: None, draining: false };
-    drive.input(kit.now, Input::Seated { place: at("a"), agent: kit.agent(&at("a")) }, ctx).unwrap();
+    drive.input(kit.now, Input::Seated { place: at("a"), agent: kit.agent(&at("a")), traits: Traits::default() }, ctx).unwrap();
     drive.reconcile();
 }
 

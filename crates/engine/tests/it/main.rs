@@ -8,6 +8,7 @@ mod golden;
 mod growth;
 mod kit;
 mod lifecycle;
+mod people;
 mod plans;
 mod pool;
 #[path = "../sim/mod.rs"]

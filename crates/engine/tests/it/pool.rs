@@ -49,6 +49,8 @@ fn some_want(dice: &mut Dice) -> Want {
         path: number(dice.below(3)),
         since: Time(i64::try_from(dice.below(1_000_000_000)).unwrap()),
         task_max: number(dice.below(5)),
+        abilities: vec![],
+        avoid: vec![],
     }
 }
 

@@ -1,13 +1,15 @@
 //! Each state against each input: what is recorded, or why it is refused, in one table (`snapshots/it__table__states_and_inputs.snap`).
-use crate::kit::{Kit, at, failed, other_task, reply, spec, text, usd};
+use crate::kit::{Kit, at, failed, majority, other_task, reply, spec, text, usd};
 use maos_engine::body::Body;
+use maos_engine::event::Answer;
 use maos_engine::event::Event;
 use maos_engine::ids::{AgentId, EffectId, Place};
-use maos_engine::input::{Command, Input, Update};
+use maos_engine::input::{Command, Input, Traits, Update};
 use maos_engine::message::{FailureClass, StopReason};
 use maos_engine::money::Money;
 use maos_engine::spec::TaskSpec;
 use maos_engine::status::Status;
+use maos_engine::taint::Taint;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -105,7 +107,31 @@ fn states() -> Vec<(&'static str, Kit)> {
         ("FAILED because of a dependency", said(blocked(), Command::DependencyEnded { task: other_task(1), status: Status::Failed })),
         ("CANCELLED with a tool in flight", said(with_tool(), Command::Cancel { reason: None })),
         ("TIMED_OUT", timed_out()),
+        ("RUNNING, an agent asks a person", with_question()),
+        ("RUNNING, a call needs consent", with_approval()),
+        ("RUNNING, the voters judge", voting()),
     ]
+}
+
+fn with_question() -> Kit {
+    let mut kit = Kit::planned(spec(), &[("a", &[]), ("b", &[])]);
+    kit.seat(&at("a"));
+    kit.asks(&at("a"), &[("c1", "ask_human", json!({"question": "Which?"}))]);
+    kit
+}
+
+fn with_approval() -> Kit {
+    let mut kit = Kit::planned(spec(), &[("a", &[]), ("b", &[])]);
+    kit.seat(&at("a"));
+    kit.asks(&at("a"), &[("c1", "pay", json!({"q": 1}))]);
+    kit
+}
+
+fn voting() -> Kit {
+    let mut kit = Kit::planned(TaskSpec { consensus: Some(majority()), ..spec() }, &[("a", &[])]);
+    kit.does(&at("a"));
+    kit.seat(&Place::Vote { round: 1, seat: 1 });
+    kit
 }
 
 fn inputs(kit: &Kit) -> Vec<(&'static str, Input)> {
@@ -126,12 +152,16 @@ fn inputs(kit: &Kit) -> Vec<(&'static str, Input)> {
         cost: Some(Money(1)),
     };
     let fails = |class| Input::CallFailed { effect: effect(), attempt, error: failed(class), dice: 1_000 };
-    let seated = |place: Place, agent: &str| Input::Seated { place, agent: AgentId::new(agent).unwrap() };
+    let seated = |place: Place, agent: &str| Input::Seated { place, agent: AgentId::new(agent).unwrap(), traits: Traits::default() };
     let tool = |call: &str, is_error| Input::ToolDone {
         effect: EffectId::tool(place.clone(), turn, call),
         result: Body::Inline("ok".into()),
         is_error,
+        taint: Taint::NONE,
     };
+    let asked = kit.task.asked.iter().next().cloned().unwrap_or_else(|| EffectId::tool(place.clone(), turn, "c1"));
+    let answer_of = |answer| Input::Command(Command::Answer { effect: asked.clone(), answer });
+    let agent = kit.task.runs.get(&place).and_then(|r| r.agent.clone()).unwrap_or_else(|| AgentId::new("agent_researcher_001").unwrap());
     let update = Update { max_agents: Some(3), ..Update::default() };
     vec![
         ("a dependency completed", Input::Command(ended(Status::Completed))),
@@ -141,6 +171,11 @@ fn inputs(kit: &Kit) -> Vec<(&'static str, Input)> {
         ("resume", Input::Command(Command::Resume {})),
         ("update", Input::Command(Command::Update(update))),
         ("retry", Input::Command(Command::Retry {})),
+        ("a person answers", answer_of(Answer::Text { text: "yes".into() })),
+        ("a person agrees", answer_of(Answer::Approve {})),
+        ("a person refuses", answer_of(Answer::Deny { reason: None })),
+        ("the agent is held", Input::Command(Command::HoldAgent { agent: agent.clone(), held: true })),
+        ("the agent goes for good", Input::Command(Command::Unseat { agent: agent.clone() })),
         ("claimed", Input::Claimed { epoch: 9 }),
         ("an agent for the plan", seated(Place::Plan, "agent_coordinator_001")),
         ("an agent for a", seated(at("a"), "agent_researcher_001")),

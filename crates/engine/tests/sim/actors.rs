@@ -1,12 +1,13 @@
 //! Everything outside the engine: tools, prices, a model that says anything, people's wishes. Deterministic by the dice it is handed.
 use super::dice::Dice;
 use super::options::Broken;
-use maos_engine::decide::{Quote, Quoter, ToolTable};
+use maos_engine::consensus::{Consensus, Strategy};
+use maos_engine::decide::{Checked, Manner, Mode, Quote, Quoter, ToolTable};
 use maos_engine::event::Repeat;
-use maos_engine::ids::{EffectId, Place, TaskId};
+use maos_engine::ids::{AgentType, EffectId, Place, TaskId};
 use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Usage};
 use maos_engine::money::Money;
-use maos_engine::spec::TaskSpec;
+use maos_engine::spec::{Attachment, TaskSpec};
 use maos_engine::status::{Priority, TaskType};
 use maos_engine::task::Task;
 use serde_json::{Value, json};
@@ -30,15 +31,20 @@ impl Tools {
 }
 
 impl ToolTable for Tools {
-    fn check(&self, name: &str, args: &Value) -> Result<Repeat, String> {
-        match name {
-            "look" | "never_mail" | "gone" if args.get("q").is_some_and(Value::is_number) => Ok(self.class(name)),
-            "look" | "never_mail" | "gone" => Err(format!("{name} needs a number q")),
+    fn check(&self, _: &AgentType, name: &str, args: &Value) -> Result<Checked, String> {
+        let q = args.get("q").and_then(Value::as_u64);
+        match (name, q) {
+            // Some calls go out, some of these to where anything may go; some need a person's consent in any case.
+            ("look", Some(q)) => Ok(Checked { to: q.is_multiple_of(3).then(|| "away".into()), allowed: q.is_multiple_of(2), ask: None }),
+            ("never_mail", Some(q)) => Ok(Checked { ask: q.is_multiple_of(13).then(|| "mail goes out".into()), ..Checked::default() }),
+            ("gone", Some(_)) => Ok(Checked::default()),
+            ("look" | "never_mail" | "gone", None) => Err(format!("{name} needs a number q")),
             _ => Err(format!("there is no tool {name}")),
         }
     }
-    fn repeat(&self, name: &str) -> Option<Repeat> {
-        (name != "gone" || self.broken == Broken::NeverIsSafe).then(|| self.class(name))
+    fn manner(&self, name: &str) -> Option<Manner> {
+        let known = name != "gone" || self.broken == Broken::NeverIsSafe;
+        known.then(|| Manner { repeat: self.class(name), writes: name == "never_mail" })
     }
 }
 
@@ -54,13 +60,14 @@ pub(crate) fn number_of(text: &str) -> u64 {
 }
 
 impl Quoter for Prices {
-    fn quote(&self, task: &Task, effect: &EffectId, last: bool) -> Quote {
-        let number = number_of(&format!("{} {effect} {last}", task.id));
+    fn quote(&self, task: &Task, effect: &EffectId, mode: Mode) -> Quote {
+        let number = number_of(&format!("{} {effect} {}", task.id, mode == Mode::Last));
         let priced = self.unpriced == 0 || !number_of(task.id.as_str()).is_multiple_of(self.unpriced) || number.is_multiple_of(3);
         Quote {
             model: format!("m{}", number % 2),
             request: format!("{number:016x}"),
             reserve: priced.then(|| Money(1 + i64::try_from(number % 20).expect("small"))),
+            crowded: number.is_multiple_of(7),
         }
     }
 }
@@ -106,6 +113,10 @@ pub(crate) fn reply(dice: &mut Dice, place: &Place, odd: u64) -> Reply {
             let plan = use_of("c1", "submit_plan", plan(dice));
             (vec![plan], StopReason::ToolUse)
         }
+    } else if let Place::Vote { .. } = place {
+        let vote = json!({"vote": dice.pick(&["approve", "approve", "reject"]), "confidence": dice.pick(&[0.0, 0.5, 1.0]), "reason": "so"});
+        let times = dice.range(1, 2);
+        ((0..times).map(|i| use_of(&format!("v{i}"), "cast_vote", vote.clone())).collect(), StopReason::ToolUse)
     } else if dice.one_in(2) {
         (vec![text("done")], StopReason::EndTurn)
     } else {
@@ -144,7 +155,7 @@ fn call(dice: &mut Dice, odd: u64) -> (&'static str, Value) {
     // Some calls are the same each time: the loop guard must see them.
     let q = if dice.one_in(6) { 7 } else { dice.below(1_000_000) };
     let key = dice.pick(&["a", "b", "c", "d", "e"]);
-    match dice.below(if odd > 0 { 12 } else { 10 }) {
+    match dice.below(if odd > 0 { 13 } else { 11 }) {
         0..=2 => ("look", json!({"q": q})),
         3..=5 => ("never_mail", json!({"q": q})),
         6 => {
@@ -161,7 +172,8 @@ fn call(dice: &mut Dice, odd: u64) -> (&'static str, Value) {
             ("send_message", json!({"to": to, "body": "hello"}))
         }
         9 => ("read_messages", json!({})),
-        10 => ("gone", json!({"q": q})),
+        10 => ("ask_human", json!({"question": "May I?", "options": ["yes", "no"]})),
+        11 => ("gone", json!({"q": q})),
         _ => dice.pick(&[
             ("look", json!({})),
             ("no_such_tool", json!({"q": 1})),
@@ -169,6 +181,7 @@ fn call(dice: &mut Dice, odd: u64) -> (&'static str, Value) {
             ("state_set", json!({"key": "a", "value": "x".repeat(100)})),
             ("send_message", json!({"to": "all", "body": "x".repeat(100)})),
             ("read_messages", json!({"extra": true})),
+            ("ask_human", json!({"question": " "})),
         ]),
     }
 }
@@ -239,5 +252,12 @@ pub(crate) fn wish(dice: &mut Dice, known: &[TaskId]) -> TaskSpec {
         constraints: None,
         depends_on,
         labels: BTreeMap::new(),
+        attachments: if dice.one_in(3) { vec![Attachment { name: "data.csv".into(), sha256: "0".repeat(64), bytes: 1 }] } else { vec![] },
+        consensus: dice.one_in(3).then(|| Consensus {
+            strategy: dice.pick(&[Strategy::Majority, Strategy::Weighted, Strategy::Unanimous]),
+            threshold_milli: dice.pick(&[None, Some(500), Some(750), Some(1_000)]),
+            voters: u8::try_from(dice.range(1, 4)).expect("small"),
+            timeout_s: dice.pick(&[0, 5, 300]),
+        }),
     }
 }

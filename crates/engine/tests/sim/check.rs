@@ -6,7 +6,8 @@
 //! runs at most once · I8 spent + held + possibly charged never exceed a budget, and all is settled at the end · I9, I10 only the holder
 //! of the lease appends · I11 nothing starts before what it depends on completed · I13 the fold of the journal, also from a snapshot, is
 //! the live state · I14 with faults switched off everything ends.
-use maos_engine::event::{Event, Repeat};
+use maos_engine::consensus::Outcome;
+use maos_engine::event::{Answer, Event, Repeat};
 use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
 use maos_engine::money::Money;
 use maos_engine::plan::Plan;
@@ -50,6 +51,13 @@ pub(crate) struct Checker {
     pub(crate) replied: BTreeSet<EffectId>,
     /// Tool calls with a committed intent: whether they may be repeated, and whether they ended.
     pub(crate) tools: BTreeMap<EffectId, (Repeat, bool)>,
+    /// Tool calls a person was asked about: whether they agreed.
+    asked: BTreeMap<EffectId, bool>,
+    /// Votes by ballot and agent, and how ballots ended.
+    votes: BTreeSet<(u8, AgentId)>,
+    voters: BTreeMap<Place, AgentId>,
+    ballots: BTreeMap<u8, Option<Outcome>>,
+    must_agree: bool,
     spent: Money,
     reserved: Money,
     possibly: Money,
@@ -116,15 +124,10 @@ impl Checker {
             );
         }
         match event {
-            Event::ModelRequested { .. }
-            | Event::ModelReplied { .. }
-            | Event::ModelFailed { .. }
-            | Event::ModelInterrupted { .. }
-            | Event::ToolRequested { .. }
-            | Event::ToolSettled { .. } => self.read_effect(event),
             Event::Submitted { spec } => {
                 self.max_agents = spec.max_agents.max(1) as usize;
                 self.max_cost = spec.max_cost;
+                self.must_agree = spec.consensus.is_some();
                 self.waits_for = spec.depends_on.iter().cloned().collect();
                 self.become_status(self.standing())
             }
@@ -142,6 +145,12 @@ impl Checker {
                 ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
                 Ok(())
             }
+            Event::RunWaiting { .. }
+            | Event::HumanAsked { .. }
+            | Event::HumanAnswered { .. }
+            | Event::BallotOpened { .. }
+            | Event::VoteCast { .. }
+            | Event::BallotClosed { .. } => self.read_people(at, event),
             Event::PlanAccepted { plan, .. } => {
                 self.read_plan(plan);
                 self.cut(&Place::Plan, at);
@@ -149,7 +158,8 @@ impl Checker {
                 Ok(())
             }
             Event::RunCompleted { place, .. } => {
-                ensure!(self.completed.insert(place.clone()), "I11: {place} completed twice");
+                // A revision is written again when a later ballot is lost, after a retry.
+                ensure!(self.completed.insert(place.clone()) || *place == Place::Revision, "I11: {place} completed twice");
                 self.cut(place, at);
                 self.running.remove(place);
                 Ok(())
@@ -179,17 +189,55 @@ impl Checker {
                     "the result stands at {}, which did not complete",
                     result.place
                 );
+                let agreed = self.ballots.values().next_back() == Some(&Some(Outcome::Approved));
+                ensure!(!self.must_agree || result.answer || agreed, "completed without the voters' agreement");
                 self.end_all(at, Status::Completed)
             }
             Event::Failed { .. } => self.end_all(at, Status::Failed),
             Event::Cancelled { .. } => self.end_all(at, Status::Cancelled),
             Event::TimedOut {} => self.end_all(at, Status::TimedOut),
-            Event::TakenOver { .. }
-            | Event::StateSet { .. }
-            | Event::MessageSent { .. }
-            | Event::MailRead { .. }
-            | Event::PlanRejected { .. }
-            | Event::StepSkipped { .. } => Ok(()),
+            _ => self.read_effect(event),
+        }
+    }
+
+    fn read_people(&mut self, at: Time, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::RunWaiting { place } => {
+                ensure!(self.running.remove(place).is_some(), "{place} waits for a person and nobody was there");
+                ensure!(!self.open.keys().any(|e| e.place == *place), "{place} waits for a person with a call in flight");
+                Ok(())
+            }
+            Event::HumanAsked { effect, .. } => {
+                ensure!(!self.tools.contains_key(effect), "a person is asked about {effect}, which was started");
+                self.asked.insert(effect.clone(), false);
+                Ok(())
+            }
+            Event::HumanAnswered { effect, answer } => {
+                ensure!(self.asked.contains_key(effect), "{effect} was answered and not asked");
+                self.asked.insert(effect.clone(), *answer == Answer::Approve {});
+                Ok(())
+            }
+            Event::BallotOpened { round, .. } => {
+                ensure!(self.ballots.values().all(Option::is_some), "two ballots at once");
+                ensure!(self.ballots.insert(*round, None).is_none(), "ballot {round} was opened twice");
+                Ok(())
+            }
+            Event::VoteCast { round, vote } => {
+                ensure!(self.ballots.get(round) == Some(&None), "I12: a vote in a ballot that is not open");
+                ensure!(self.votes.insert((*round, vote.agent.clone())), "I12: {} votes twice in ballot {round}", vote.agent);
+                Ok(())
+            }
+            Event::BallotClosed { round, outcome } => {
+                ensure!(self.ballots.insert(*round, Some(*outcome)) == Some(None), "ballot {round} was closed twice");
+                let all = self.running.keys().chain(self.open.keys().map(|e| &e.place));
+                let seats: BTreeSet<Place> = all.filter(|p| matches!(p, Place::Vote { round: r, .. } if r == round)).cloned().collect();
+                for seat in seats {
+                    self.cut(&seat, at);
+                    self.running.remove(&seat);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -215,7 +263,12 @@ impl Checker {
         self.started = true;
         let new = self.running.insert(place.clone(), agent.clone()).is_none();
         ensure!(self.waits_for.is_empty(), "I11: {place} started before the tasks it waits for completed");
-        ensure!(!self.completed.contains(place), "{place} started after it completed");
+        ensure!(!self.completed.contains(place) || *place == Place::Revision, "{place} started after it completed");
+        if let Place::Vote { round, .. } = place {
+            self.voters.insert(place.clone(), agent.clone());
+            let seats = self.voters.iter().filter(|(p, a)| matches!(p, Place::Vote { round: r, .. } if r == round) && *a == agent);
+            ensure!(seats.count() == 1, "I12: {agent} has two seats of ballot {round}");
+        }
         for before in self.depends.get(place).into_iter().flatten() {
             ensure!(self.completed.contains(before), "I11: {place} started before {before} completed");
         }
@@ -264,6 +317,7 @@ impl Checker {
             Event::ToolRequested { effect, repeat, .. } => {
                 let before = self.tools.insert(effect.clone(), (*repeat, false));
                 ensure!(before.is_none(), "{effect} is intended twice");
+                ensure!(self.asked.get(effect) != Some(&false), "{effect} is started without the consent that was asked for");
                 ensure!(self.running.contains_key(&effect.place), "{effect} is started by nobody");
             }
             Event::ToolSettled { effect, .. } => {

@@ -180,6 +180,13 @@ impl World {
                 .filter(|(_, row)| !row.state.status.is_terminal())
                 .map(|(id, row)| (id.clone(), row.state.status))
                 .collect();
+            let mut helped = false;
+            for (id, _) in &live {
+                helped |= self.kindness(id);
+            }
+            if helped {
+                continue;
+            }
             let held: Vec<&TaskId> = live.iter().filter(|(_, s)| *s == Status::Paused).map(|(id, _)| id).collect();
             if live.is_empty() {
                 return Ok(());

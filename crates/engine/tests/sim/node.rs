@@ -5,7 +5,7 @@ use maos_engine::drive::Drive;
 use maos_engine::event::Recorded;
 use maos_engine::ids::{AgentId, AgentType, TaskId};
 use maos_engine::input::Input;
-use maos_engine::pool::{Pool, Spot};
+use maos_engine::pool::{Known, Pool, Spot};
 use maos_engine::time::Time;
 use std::collections::BTreeMap;
 
@@ -143,7 +143,14 @@ impl Node {
         let known = store.agents.iter().map(|id| {
             let kind = id.as_str().trim_start_matches("agent_");
             let kind = kind.rsplit_once('_').expect("an agent id").0;
-            (id.clone(), AgentType::new(kind).expect("a type"), Time(0))
+            Known {
+                id: id.clone(),
+                kind: AgentType::new(kind).expect("a type"),
+                since: Time(0),
+                abilities: vec![],
+                paused: false,
+                terminated: false,
+            }
         });
         self.pool = Pool::new(self.node_max, known);
         self.up = true;

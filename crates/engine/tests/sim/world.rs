@@ -13,9 +13,10 @@ use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, EffectId, TaskId};
-use maos_engine::input::Input;
+use maos_engine::input::{Input, Traits};
 use maos_engine::money::Money;
 use maos_engine::pool::{Spot, Want};
+use maos_engine::taint::Taint;
 use maos_engine::task::{ABORT_MS_MAX, Task};
 use maos_engine::time::Time;
 use sha2::Digest;
@@ -320,9 +321,18 @@ impl World {
         let node = &mut self.nodes[n];
         let held = node.held.get_mut(id).expect("held");
         let spec = &held.drive.task().spec;
-        if let Action::Seat { place, kind, agent, at_work, path, since } = action.clone() {
-            let want =
-                Want { spot: (id.clone(), place), kind, before: agent, priority: spec.priority, path, since, task_max: spec.max_agents };
+        if let Action::Seat { place, kind, agent, at_work, path, since, abilities, avoid } = action.clone() {
+            let want = Want {
+                spot: (id.clone(), place),
+                kind,
+                before: agent,
+                priority: spec.priority,
+                path,
+                since,
+                task_max: spec.max_agents,
+                abilities,
+                avoid,
+            };
             if at_work {
                 let grant = node.pool.seat_now(want, self.now);
                 node.grants.push((grant.spot, grant.agent));
@@ -354,7 +364,8 @@ impl World {
             return Ok(());
         }
         let (id, place) = spot;
-        self.turn(n, &id, vec![Input::Seated { place, agent }], None)
+        let record_milli = self.dice.pick(&[None, Some(300), Some(900)]);
+        self.turn(n, &id, vec![Input::Seated { place, agent, traits: Traits { record_milli, ..Traits::default() } }], None)
     }
 
     /// The request leaves; the tool starts. The invariants of effects are checked here, at the border of the world.
@@ -450,7 +461,8 @@ impl World {
             Action::Tool { effect, .. } => {
                 let size = if self.dice.one_in(20) { 9_000 } else { 3 };
                 let result = self.body("r".repeat(size));
-                Input::ToolDone { effect: effect.clone(), result, is_error: self.dice.one_in(5) }
+                let taint = Taint { private: self.dice.one_in(3), untrusted: self.dice.one_in(3) };
+                Input::ToolDone { effect: effect.clone(), result, is_error: self.dice.one_in(5), taint }
             }
             Action::StepDeadline { place, .. } => Input::StepDeadline { place: place.clone() },
             Action::Deadline { .. } | Action::Seat { .. } => Input::Deadline,

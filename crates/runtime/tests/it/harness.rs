@@ -2,7 +2,6 @@
 use maos_engine::status::Status;
 use maos_engine::task::Task;
 use maos_llm::{Options as LlmOptions, ScriptedOptions};
-use maos_runtime::tools::ToolBox;
 use maos_runtime::{Options, Runtime, Submit};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ pub(crate) fn options(dir: &Path, script: &str) -> Options {
 }
 
 pub(crate) async fn open(options: Options) -> Runtime {
-    Runtime::open(options, "test", ToolBox::default()).await.unwrap()
+    Runtime::open(options, "test", vec![]).await.unwrap()
 }
 
 pub(crate) fn work(description: &str) -> Submit {

@@ -1,8 +1,11 @@
 //! Engine words to wire words.
+use maos_api::files::Attachment;
 use maos_api::money::Money;
 use maos_api::tasks::{Cost, Links, Progress, Task, TaskAgent, TaskError, Tokens};
 use maos_api::time::Time;
+use maos_api::votes::{Ballot, BallotOutcome, Consensus, Vote, VoteChoice, VotingStrategy};
 use maos_api::words::{AgentStatus, Priority, StepState, TaskStatus, TaskType};
+use maos_engine::consensus::{Choice, Outcome, Strategy};
 use maos_engine::event::Failure;
 use maos_engine::ids::TaskId;
 use maos_engine::message::Usage;
@@ -69,6 +72,7 @@ pub(super) fn step_state(s: engine::StepStatus) -> StepState {
         engine::StepStatus::Pending => StepState::Pending,
         engine::StepStatus::Ready => StepState::Ready,
         engine::StepStatus::Running => StepState::Running,
+        engine::StepStatus::Waiting => StepState::Waiting,
         engine::StepStatus::Completed => StepState::Completed,
         engine::StepStatus::Failed => StepState::Failed,
         engine::StepStatus::Skipped => StepState::Skipped,
@@ -146,6 +150,53 @@ fn progress(summary: &Summary) -> Progress {
     Progress { completed: p.completed, total: p.total, percent, message: Some(p.message.clone()) }
 }
 
+/// Thousandths as a share.
+pub(super) fn milli(thousandths: u32) -> f64 {
+    f64::from(thousandths) / 1_000.0
+}
+
+/// A share as thousandths; the smallest there is for one that is not 0.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float is clamped when it is cast, and the routes have checked it"
+)]
+pub(super) fn milli_in(share: f64) -> u32 {
+    ((share * 1_000.0).round() as u32).max(1)
+}
+
+/// The ballots over a task's result; `None` when voters are not asked.
+pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
+    let rule = task.spec.consensus?;
+    let vote = |v: &maos_engine::consensus::Vote| Vote {
+        agent: v.agent.to_string(),
+        vote: match v.vote {
+            Choice::Approve => VoteChoice::Approve,
+            Choice::Reject => VoteChoice::Reject,
+        },
+        confidence: milli(v.confidence_milli),
+        reason: v.reason.clone(),
+    };
+    let ballot = |b: &maos_engine::task::Ballot| Ballot {
+        round: u32::from(b.round),
+        outcome: b.outcome.map(|o| match o {
+            Outcome::Approved => BallotOutcome::Approved,
+            Outcome::Rejected => BallotOutcome::Rejected,
+        }),
+        votes: b.votes.iter().map(vote).collect(),
+    };
+    Some(Consensus {
+        strategy: match rule.strategy {
+            Strategy::Majority => VotingStrategy::Majority,
+            Strategy::Weighted => VotingStrategy::Weighted,
+            Strategy::Unanimous => VotingStrategy::Unanimous,
+        },
+        threshold: rule.threshold_milli.map(milli),
+        voters: u32::from(rule.voters),
+        rounds: task.ballots.iter().map(ballot).collect(),
+    })
+}
+
 /// The task as users see it.
 pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[AtWork], dashboard: &str) -> Task {
     let agent = |a: &AtWork| TaskAgent {
@@ -167,8 +218,11 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
         agent_type: spec.agent_type.as_ref().map(ToString::to_string),
         timeout: spec.timeout_s,
         max_cost: spec.max_cost.map(money),
-        require_consensus: false,
-        consensus_threshold: None,
+        require_consensus: spec.consensus.is_some(),
+        consensus_threshold: spec.consensus.and_then(|c| c.threshold_milli).map(milli),
+        consensus: None,
+        attachments: spec.attachments.iter().map(|a| Attachment { name: a.name.clone(), file_id: a.sha256.clone() }).collect(),
+        questions: summary.questions,
         context: spec.context.clone(),
         constraints: spec.constraints.clone(),
         labels: spec.labels.clone(),

@@ -1,6 +1,7 @@
 //! The projection of journal entries to events of the wire: what the journal stores may change, this may not.
-use maos_api::{Event, EventType};
-use maos_engine::event::{CallOutcome, Event as Entry, Failure};
+use maos_api::people::QuestionKind;
+use maos_api::{AgentStatus, Event, EventType};
+use maos_engine::event::{Answer, Ask, CallOutcome, Event as Entry, Failure};
 use maos_engine::ids::{AgentId, EffectId, Place};
 use maos_engine::status::Status;
 use maos_engine::task::Task;
@@ -47,6 +48,12 @@ fn project(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
         Entry::RunStarted { place: Place::Synthesis, agent, .. } => {
             (EventType::AgentActivity, Some(agent.clone()), json!({"activity": "joining the outputs"}))
         }
+        Entry::RunStarted { place: Place::Revision, agent, .. } => {
+            (EventType::AgentActivity, Some(agent.clone()), json!({"activity": "revising the result"}))
+        }
+        Entry::RunStarted { place: Place::Vote { round, .. }, agent, .. } => {
+            (EventType::AgentActivity, Some(agent.clone()), json!({"activity": "judging the result", "round": round}))
+        }
         Entry::RunStarted { place, agent, .. } => (EventType::StepStarted, Some(agent.clone()), step(task, place)),
         Entry::RunParked { place } => {
             (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!("left its place")))
@@ -84,6 +91,38 @@ fn project(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
             (EventType::AgentToolStarted, agent_at(task, &effect.place), with(step(task, &effect.place), "tool", json!(name)))
         }
         Entry::ToolSettled { effect, outcome, .. } => tool_settled(task, effect, *outcome),
+        Entry::HumanAsked { effect, ask } => (EventType::TaskInputRequested, agent_at(task, &effect.place), asked(task, effect, ask)),
+        Entry::HumanAnswered { effect, answer } => {
+            let mut data = step(task, &effect.place);
+            data["question_id"] = json!(effect);
+            let (kind, approved) = match answer {
+                Answer::Text { .. } => (QuestionKind::Ask, None),
+                Answer::Approve {} => (QuestionKind::Approval, Some(true)),
+                Answer::Deny { .. } => (QuestionKind::Approval, Some(false)),
+            };
+            data["kind"] = json!(kind);
+            data["approved"] = json!(approved);
+            (EventType::TaskInputReceived, agent_at(task, &effect.place), data)
+        }
+        Entry::RunWaiting { place } => {
+            let what = "waits for a person and leaves its place";
+            (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!(what)))
+        }
+        Entry::RunHeld { place, held } => {
+            let status = if *held { AgentStatus::Paused } else { AgentStatus::Busy };
+            (EventType::AgentStatusChanged, agent_at(task, place), with(step(task, place), "status", json!(status)))
+        }
+        Entry::Compacted { place, .. } => {
+            let what = "condensed the conversation so far";
+            (EventType::AgentActivity, agent_at(task, place), with(step(task, place), "activity", json!(what)))
+        }
+        Entry::BallotOpened { round, voters, .. } => (EventType::ConsensusOpened, None, json!({"round": round, "voters": voters.len()})),
+        Entry::VoteCast { round, vote } => {
+            let confidence = convert::milli(vote.confidence_milli);
+            let data = json!({"round": round, "vote": vote.vote, "confidence": confidence, "reason": vote.reason});
+            (EventType::ConsensusVoted, Some(vote.agent.clone()), data)
+        }
+        Entry::BallotClosed { round, outcome } => (EventType::ConsensusClosed, None, json!({"round": round, "outcome": outcome})),
         Entry::StateSet { key, version, by, .. } => (EventType::StateChanged, Some(by.clone()), json!({"key": key, "version": version})),
         Entry::MessageSent { from, to, body, .. } => {
             (EventType::MessageSent, Some(from.clone()), json!({"from": from, "to": to, "body": body}))
@@ -94,11 +133,11 @@ fn project(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
             (EventType::TaskPlanUpdated, None, json!({"steps": plan.steps.len(), "source": source, "rationale": plan.rationale}))
         }
         Entry::RunCompleted { place, .. } => match place {
-            Place::Plan | Place::Synthesis => return None,
+            Place::Plan | Place::Synthesis | Place::Vote { .. } | Place::Revision => return None,
             Place::Step(_) => (EventType::StepCompleted, agent_at(task, place), step(task, place)),
         },
         Entry::RunFailed { place, error } => match place {
-            Place::Plan | Place::Synthesis => return None,
+            Place::Plan | Place::Synthesis | Place::Vote { .. } | Place::Revision => return None,
             Place::Step(_) => (EventType::StepFailed, agent_at(task, place), with(step(task, place), "error", failure(error))),
         },
         Entry::StepSkipped { step: id, because } => {
@@ -116,6 +155,26 @@ fn project(entry: &Entry, task: Option<&Task>) -> Option<Shown> {
         Entry::TimedOut {} => (EventType::TaskTimedOut, None, json!({"status": Status::TimedOut})),
     };
     Some(shown)
+}
+
+/// A question as it is announced; the exact arguments of a tool call are at `/questions`.
+fn asked(task: Option<&Task>, effect: &EffectId, ask: &Ask) -> Value {
+    let mut data = step(task, &effect.place);
+    data["question_id"] = json!(effect);
+    match ask {
+        Ask::Question { text, options } => {
+            data["kind"] = json!(QuestionKind::Ask);
+            data["text"] = json!(text);
+            data["options"] = json!(options);
+        }
+        Ask::Approval { tool, to, why, .. } => {
+            data["kind"] = json!(QuestionKind::Approval);
+            data["text"] = json!(why);
+            data["tool"] = json!(tool);
+            data["to"] = json!(to);
+        }
+    }
+    data
 }
 
 fn tool_settled(task: Option<&Task>, effect: &EffectId, outcome: CallOutcome) -> Shown {

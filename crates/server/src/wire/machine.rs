@@ -1,7 +1,7 @@
 //! What the node tells about itself: agents, models, health, figures.
 use async_trait::async_trait;
 use maos_api::Problem;
-use maos_api::agents::{Agent, AgentType};
+use maos_api::agents::{Agent, AgentType, UnavailableTool};
 use maos_api::problem::ProblemCode;
 use maos_api::query::AgentQuery;
 use maos_api::system::{Health, HealthCheck, ModelInfo, Prices, ProviderInfo, Status};
@@ -14,6 +14,8 @@ use super::problems::problem;
 use super::{Wire, convert};
 use crate::backend::{Machine, Reply};
 
+/// Tools that run outside the engine and that every agent has.
+const COMMON_TOOLS: [&str; 2] = ["read_output", "open_skill"];
 /// Longest check of the providers, in seconds.
 const PROVIDER_CHECK_SECONDS: u64 = 10;
 
@@ -26,8 +28,11 @@ impl Wire {
             agent_id: id.to_owned(),
             agent_type: kind.to_owned(),
             status: AgentStatus::Idle,
+            max_memory: definition.as_ref().and_then(|d| d.memory_bytes),
+            timeout: definition.as_ref().and_then(|d| d.timeout_s),
             capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
             model: self.runtime.models().into_iter().find(|m| m.agent_type == kind).map(|m| m.model),
+            spawned: false,
             task_id: None,
             step_id: None,
             activity: None,
@@ -76,6 +81,12 @@ impl Wire {
                 None,
                 None,
             ));
+        }
+        for part in self.runtime.tool_health() {
+            // `agents` is the pool; the files that describe agents are a part of their own.
+            let name = if part.part == "agents" { "agent-types" } else { part.part };
+            let result = if part.ok { Ok(part.detail) } else { Err(part.detail) };
+            out.push(check(name, result, HealthStatus::Degraded, part.fix, None));
         }
         out.push(check(
             "models",
@@ -127,19 +138,10 @@ impl Wire {
 #[async_trait]
 impl Machine for Wire {
     async fn agents(&self, query: &AgentQuery) -> Reply<Vec<Agent>> {
+        let figures = self.runtime.all_agent_figures().await.map_err(problem)?;
         let mut out = vec![];
         for view in self.runtime.agents() {
-            let mut row = self.agent_row(view.id.as_str(), view.kind.as_str());
-            row.status = convert::agent_status(view.status);
-            row.created_at = Some(convert::time(view.since));
-            row.last_activity_at = Some(convert::time(view.changed));
-            row.steps_completed = view.served - u64::from(view.at.is_some()).min(view.served);
-            if let Some((task, place)) = &view.at {
-                row.task_id = Some(task.to_string());
-                row.step_id = place.step().map(ToString::to_string);
-                let task = self.runtime.view(task.as_str()).await.ok();
-                row.activity = task.and_then(|t| t.at_work(usize::MAX).into_iter().find(|a| a.place == *place)).map(|a| a.activity);
-            }
+            let row = self.agent_of(&view, figures.get(&view.id)).await;
             let fits = (query.status.is_empty() || query.status.contains(&row.status))
                 && (query.types.is_empty() || query.types.contains(&row.agent_type));
             if fits {
@@ -150,23 +152,40 @@ impl Machine for Wire {
     }
 
     async fn agent(&self, id: &str) -> Reply<Agent> {
-        let all = self.agents(&AgentQuery::default()).await?;
-        all.into_iter()
-            .find(|a| a.agent_id == id)
-            .ok_or_else(|| Box::new(Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{id}'."))))
+        let view = self.runtime.agent(id).map_err(problem)?;
+        let figures = self.runtime.agent_metrics(id).await.map_err(problem)?.figures;
+        Ok(self.agent_of(&view, Some(&figures)).await)
     }
 
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
         let models = self.runtime.models();
-        let tools: Vec<String> = maos_engine::share::TOOLS.iter().map(|t| (*t).to_owned()).collect();
+        let names = self.runtime.tool_names();
+        let tools = |d: &maos_runtime::Definition| {
+            let given = |t: &&String| d.allows(t) || COMMON_TOOLS.contains(&t.as_str()) && !d.denied_tools.contains(*t);
+            maos_engine::share::tool_specs().into_iter().map(|t| t.name).chain(names.iter().filter(given).cloned()).collect()
+        };
         let row = |d: maos_runtime::Definition| AgentType {
             object: "agent_type".into(),
             model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
+            tools: tools(&d),
+            unavailable_tools: d
+                .unavailable
+                .iter()
+                .map(|(name, why)| UnavailableTool { name: name.clone(), reason: why.clone() })
+                .collect(),
+            mcp_servers: d.mcp_servers.iter().cloned().collect(),
+            built_in: d.source == maos_runtime::agents::Source::BuiltIn,
+            source: d.source.as_str().into(),
+            path: d.source.path().map(|p| p.display().to_string()),
             name: d.name,
+            base: d.kind,
             description: d.description,
             capabilities: d.capabilities,
-            tools: tools.clone(),
-            built_in: true,
+            max_turns: d.max_turns,
+            max_memory: d.memory_bytes,
+            timeout: d.timeout_s,
+            prompt: d.prompt,
+            color: d.color,
         };
         Ok(self.runtime.definitions().into_iter().map(row).collect())
     }

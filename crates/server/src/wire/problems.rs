@@ -18,6 +18,20 @@ pub(super) fn problem(error: RuntimeError) -> Box<Problem> {
         RuntimeError::DependencyFailed { index, task, .. } => Problem::new(ProblemCode::DependencyFailed, format!("{text}."))
             .with_error(FieldError::field(format!("/depends_on/{index}"), "failed", text.as_str()))
             .with_hint(format!("Run it again with `maos task retry {task}`, or leave it out.")),
+        RuntimeError::NoAgent(_) => Problem::new(ProblemCode::AgentNotFound, format!("There is {text}.")),
+        RuntimeError::AgentState { agent, .. } => {
+            Problem::new(ProblemCode::InvalidState, format!("{text}.")).with_hint(format!("Look at it with `maos agent status {agent}`."))
+        }
+        RuntimeError::NoQuestion { task, answered, .. } => {
+            let code = if answered { ProblemCode::QuestionAnswered } else { ProblemCode::QuestionNotFound };
+            Problem::new(code, format!("{text}.")).with_hint(format!("List what is asked with `maos task input {task}`."))
+        }
+        RuntimeError::NoFile { .. } => Problem::new(ProblemCode::ArtifactNotFound, format!("{text}.")),
+        RuntimeError::FileTooLarge { .. } => Problem::new(ProblemCode::FileTooLarge, format!("{text}.")),
+        RuntimeError::Files(_) | RuntimeError::Tools(_) => {
+            tracing::error!(component = "storage", "{text}");
+            Problem::new(ProblemCode::Internal, "Files of the data folder could not be used.")
+        }
         RuntimeError::NoProvider(_) => Problem::new(ProblemCode::ProviderNotConfigured, format!("{text}.")),
         RuntimeError::ModelRetired { replacement, key, .. } => {
             let problem = Problem::new(ProblemCode::ModelRetired, format!("{text}."));

@@ -41,7 +41,7 @@ impl Views for Wire {
             status: task.status,
             is_final: task.status.is_final(),
             result: outcome.text.map(ResultText::markdown),
-            artifacts: vec![],
+            artifacts: crate::backend::Files::artifacts(self, id).await?,
             partial: partial.collect(),
             error: task.error,
         })

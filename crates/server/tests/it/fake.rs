@@ -3,8 +3,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use maos_api::agents::{Agent, AgentType};
+use futures_util::{StreamExt, TryStreamExt};
+use maos_api::agents::{Agent, AgentMetrics, AgentSpawn, AgentType};
 use maos_api::analysis::{Analysis, Waits};
+use maos_api::files::{Artifact, Upload};
+use maos_api::people::{Question, QuestionKind};
 use maos_api::plan::Plan;
 use maos_api::query::{AgentQuery, OutputQuery, TaskQuery, TaskSort};
 use maos_api::shared::{Message, Output, StateEntry};
@@ -12,7 +15,7 @@ use maos_api::system::{Health, HealthCheck, ModelInfo, ProviderInfo, Status};
 use maos_api::tasks::{Cost, Links, Progress, ResultText, Results, Task, TaskPatch, TaskSubmit, Tokens};
 use maos_api::usage::{UsageReport, UsageRow};
 use maos_api::words::HealthStatus;
-use maos_api::{Event, EventType, Money, Priority, Problem, ProblemCode, TaskStatus, Time};
+use maos_api::{AgentStatus, Event, EventType, Money, Priority, Problem, ProblemCode, TaskStatus, Time};
 use maos_server::backend::*;
 use tokio::sync::broadcast;
 
@@ -23,6 +26,15 @@ pub(crate) struct State {
     pub(crate) events: Vec<Event>,
     /// The next submit answers this.
     pub(crate) refuse: Option<ProblemCode>,
+    /// Agents, by id.
+    pub(crate) agents: BTreeMap<String, Agent>,
+    /// Open questions, and by their ids the answers that were given.
+    pub(crate) questions: Vec<Question>,
+    pub(crate) answers: BTreeMap<String, Answer>,
+    /// Uploaded files by id.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Files every task has made, by name.
+    pub(crate) made_files: BTreeMap<String, Vec<u8>>,
     /// The next submit panics.
     pub(crate) panic: bool,
     /// Submits that made a task.
@@ -50,6 +62,9 @@ pub(crate) fn task(id: &str, n: i64) -> Task {
         max_cost: None,
         require_consensus: false,
         consensus_threshold: None,
+        consensus: None,
+        attachments: vec![],
+        questions: 0,
         context: None,
         constraints: None,
         labels: BTreeMap::new(),
@@ -151,6 +166,10 @@ impl Tasks for Fake {
         if let Some(code) = state.refuse.take() {
             return Err(Problem::new(code, "refused for the test").into());
         }
+        if let Some(missing) = new.attachments.iter().find(|a| !state.files.contains_key(&a.file_id)) {
+            let error = maos_api::FieldError::field("/attachments", "invalid", format!("no file '{}'", missing.file_id));
+            return Err(Problem::validation(vec![error]).into());
+        }
         if let Some(missing) = new.depends_on.iter().find(|d| !state.tasks.contains_key(*d)) {
             return Err(Problem::new(ProblemCode::DependencyNotFound, format!("no task '{missing}'")).into());
         }
@@ -174,6 +193,9 @@ impl Tasks for Fake {
             timeout: new.timeout,
             max_cost: new.max_cost,
             labels: new.labels,
+            attachments: new.attachments,
+            require_consensus: new.require_consensus.unwrap_or(new.consensus_threshold.is_some()),
+            consensus_threshold: new.consensus_threshold,
             status: TaskStatus::Queued,
             ..task(&id, n)
         };
@@ -266,7 +288,7 @@ impl Views for Fake {
             status: t.status,
             is_final: t.status.is_final(),
             result,
-            artifacts: vec![],
+            artifacts: self.made(),
             partial: vec![],
             error: None,
         })
@@ -331,11 +353,13 @@ fn check() -> HealthCheck {
 
 #[async_trait]
 impl Machine for Fake {
-    async fn agents(&self, _: &AgentQuery) -> Reply<Vec<Agent>> {
-        Ok(vec![])
+    async fn agents(&self, query: &AgentQuery) -> Reply<Vec<Agent>> {
+        let fits = |a: &&Agent| query.status.is_empty() || query.status.contains(&a.status);
+        Ok(self.state().agents.values().filter(fits).cloned().collect())
     }
     async fn agent(&self, id: &str) -> Reply<Agent> {
-        Err(Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{id}'.")).into())
+        let unknown = || Problem::new(ProblemCode::AgentNotFound, format!("There is no agent '{id}'.")).into();
+        self.state().agents.get(id).cloned().ok_or_else(unknown)
     }
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
         Ok(vec![])
@@ -375,6 +399,158 @@ impl Machine for Fake {
     }
     async fn metrics(&self) -> Reply<String> {
         Ok("# TYPE maos_test gauge\nmaos_test 1\n".into())
+    }
+}
+
+fn agent(id: &str, spawn: &AgentSpawn) -> Agent {
+    Agent {
+        object: "agent".into(),
+        agent_id: id.into(),
+        agent_type: spawn.agent_type.clone(),
+        status: AgentStatus::Idle,
+        capabilities: spawn.capabilities.clone(),
+        model: None,
+        spawned: true,
+        max_memory: spawn.max_memory,
+        timeout: spawn.timeout,
+        task_id: None,
+        step_id: None,
+        activity: None,
+        last_activity_at: None,
+        created_at: None,
+        steps_completed: 0,
+        steps_failed: 0,
+        calls: 0,
+        usage: Tokens::default(),
+        cost: Cost::usd(Some(Money::ZERO), false, None),
+    }
+}
+
+#[async_trait]
+impl Pool for Fake {
+    async fn spawn(&self, spawn: AgentSpawn) -> Reply<Vec<Agent>> {
+        let mut state = self.state();
+        let mut out = vec![];
+        for _ in 0..spawn.count.unwrap_or(1) {
+            let id = format!("agent_{}_{:03}", spawn.agent_type, state.agents.len() + 1);
+            let new = agent(&id, &spawn);
+            state.agents.insert(id, new.clone());
+            out.push(new);
+        }
+        Ok(out)
+    }
+    async fn act_on_agent(&self, id: &str, action: AgentAction) -> Reply<Agent> {
+        let mut agent = self.agent(id).await?;
+        if agent.status == AgentStatus::Terminated && action != AgentAction::Terminate {
+            return Err(Problem::new(ProblemCode::InvalidState, format!("{id} is TERMINATED.")).into());
+        }
+        agent.status = match action {
+            AgentAction::Pause => AgentStatus::Paused,
+            AgentAction::Resume | AgentAction::Restart => AgentStatus::Idle,
+            AgentAction::Terminate => AgentStatus::Terminated,
+        };
+        self.state().agents.insert(id.to_owned(), agent.clone());
+        Ok(agent)
+    }
+    async fn agent_metrics(&self, id: &str) -> Reply<AgentMetrics> {
+        let agent = self.agent(id).await?;
+        Ok(AgentMetrics {
+            object: "agent_metrics".into(),
+            agent_id: agent.agent_id,
+            turns: 0,
+            calls: agent.calls,
+            tool_calls: 0,
+            errors: 0,
+            usage: agent.usage,
+            cost: agent.cost,
+            steps_completed: 0,
+            steps_failed: 0,
+            busy_ms: 0,
+            alive_ms: 0,
+            busy_share: None,
+            memory_peak_bytes: 0,
+        })
+    }
+}
+
+/// A question of a task's first step.
+pub(crate) fn question(task: &str, id: &str, kind: QuestionKind) -> Question {
+    Question {
+        object: "question".into(),
+        question_id: id.into(),
+        task_id: task.into(),
+        step_id: Some("s1".into()),
+        agent_id: Some("agent_coder_001".into()),
+        kind,
+        text: "Which year?".into(),
+        options: vec!["2024".into(), "2025".into()],
+        tool: (kind == QuestionKind::Approval).then(|| "run_shell".into()),
+        arguments: (kind == QuestionKind::Approval).then(|| serde_json::json!({"command": "make"})),
+        to: None,
+        asked_at: Time::from_millis(0),
+        expires_at: None,
+    }
+}
+
+#[async_trait]
+impl People for Fake {
+    async fn questions(&self, task: &str) -> Reply<Vec<Question>> {
+        self.find(task)?;
+        Ok(self.state().questions.iter().filter(|q| q.task_id == task).cloned().collect())
+    }
+    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Task> {
+        let found = self.find(task)?;
+        let open = self.questions(task).await?;
+        let mut state = self.state();
+        let id = match (question, open.as_slice()) {
+            (Some(id), _) if state.answers.contains_key(id) => {
+                return Err(Problem::new(ProblemCode::QuestionAnswered, format!("'{id}' was answered.")).into());
+            }
+            (Some(id), open) if open.iter().any(|q| q.question_id == id) => id.to_owned(),
+            (None, [only]) => only.question_id.clone(),
+            _ => return Err(Problem::new(ProblemCode::QuestionNotFound, "no such question").into()),
+        };
+        state.questions.retain(|q| q.question_id != id);
+        state.answers.insert(id, answer);
+        Ok(found)
+    }
+}
+
+impl Fake {
+    fn made(&self) -> Vec<Artifact> {
+        let file = |(name, content): (&String, &Vec<u8>)| Artifact {
+            name: name.clone(),
+            bytes: content.len() as u64,
+            media_type: if name.ends_with(".html") { "text/html".into() } else { "text/csv".into() },
+            modified: None,
+        };
+        self.state().made_files.iter().map(file).collect()
+    }
+}
+
+#[async_trait]
+impl Files for Fake {
+    async fn upload(&self, content: ByteStream) -> Reply<Upload> {
+        let read = content.try_fold(vec![], async |mut all: Vec<u8>, chunk| {
+            all.extend_from_slice(&chunk);
+            Ok(all)
+        });
+        let all = read.await.map_err(|e| Box::new(Problem::new(ProblemCode::MalformedJson, e.to_string())))?;
+        let (file_id, bytes) = (format!("file_{}", all.len()), all.len() as u64);
+        self.state().files.insert(file_id.clone(), all);
+        Ok(Upload { object: "file".into(), file_id, bytes })
+    }
+    async fn artifacts(&self, task: &str) -> Reply<Vec<Artifact>> {
+        self.find(task)?;
+        Ok(self.made())
+    }
+    async fn artifact(&self, task: &str, name: &str) -> Reply<Content> {
+        self.find(task)?;
+        let unknown = || Box::new(Problem::new(ProblemCode::ArtifactNotFound, format!("no file '{name}'")));
+        let artifact = self.made().into_iter().find(|a| a.name == name).ok_or_else(unknown)?;
+        let content = self.state().made_files[name].clone();
+        let chunks: Vec<std::io::Result<bytes::Bytes>> = content.chunks(7).map(|c| Ok(bytes::Bytes::copy_from_slice(c))).collect();
+        Ok(Content { artifact, body: futures_util::stream::iter(chunks).boxed() })
     }
 }
 

@@ -25,6 +25,22 @@ async fn reach(server: &Server, code: ProblemCode) -> Reply {
         ProblemCode::NotFound => server.get("/api/nope").await,
         ProblemCode::TaskNotFound => server.get("/api/tasks/task_none").await,
         ProblemCode::AgentNotFound => server.get("/api/agents/agent_none_001").await,
+        ProblemCode::QuestionNotFound => server.post(&format!("/api/tasks/{ID}/input"), json!({"answer": "x", "question": "none"})).await,
+        ProblemCode::QuestionAnswered => {
+            server.fake.state().questions = vec![crate::fake::question(ID, "q", maos_api::people::QuestionKind::Ask)];
+            let answer = json!({"answer": "2024", "question": "q"});
+            assert_eq!(server.post(&format!("/api/tasks/{ID}/input"), answer.clone()).await.status, 200);
+            server.post(&format!("/api/tasks/{ID}/input"), answer).await
+        }
+        ProblemCode::ArtifactNotFound => server.get(&format!("/api/tasks/{ID}/artifacts/none.csv")).await,
+        ProblemCode::FileTooLarge => {
+            // The length alone is enough: no test needs to send so much.
+            let text = format!(
+                "POST /api/files HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+                maos_api::limits::FILE_BYTES_MAX + 1
+            );
+            server.raw(&text).await
+        }
         ProblemCode::ConfigKeyNotFound => server.get("/api/config/no.such").await,
         ProblemCode::MethodNotAllowed => send(server.request("DELETE", "/api/tasks")).await,
         ProblemCode::InvalidState => send(server.request("POST", &format!("/api/tasks/{ID}/retry"))).await,

@@ -7,11 +7,17 @@ use crate::support::{send, start, start_with};
 /// Every route, with the methods it takes. A route that is missing here fails the test.
 const ROUTES: &[(&str, &str)] = &[
     ("/api/agent-types", "GET"),
-    ("/api/agents", "GET"),
-    ("/api/agents/{id}", "GET"),
+    ("/api/agents", "GET POST"),
+    ("/api/agents/{id}", "GET DELETE"),
+    ("/api/agents/{id}/logs", "GET"),
+    ("/api/agents/{id}/metrics", "GET"),
+    ("/api/agents/{id}/pause", "POST"),
+    ("/api/agents/{id}/restart", "POST"),
+    ("/api/agents/{id}/resume", "POST"),
     ("/api/config", "GET"),
     ("/api/config/{key}", "GET PUT"),
     ("/api/events", "GET"),
+    ("/api/files", "POST"),
     ("/api/health", "GET"),
     ("/api/health/{component}", "GET"),
     ("/api/logs", "GET"),
@@ -25,12 +31,16 @@ const ROUTES: &[(&str, &str)] = &[
     ("/api/tasks/{id}", "GET PATCH"),
     ("/api/tasks/{id}/agents", "GET"),
     ("/api/tasks/{id}/analysis", "GET"),
+    ("/api/tasks/{id}/artifacts", "GET"),
+    ("/api/tasks/{id}/artifacts/{name}", "GET"),
     ("/api/tasks/{id}/cancel", "POST"),
     ("/api/tasks/{id}/events", "GET"),
+    ("/api/tasks/{id}/input", "POST"),
     ("/api/tasks/{id}/messages", "GET"),
     ("/api/tasks/{id}/output", "GET"),
     ("/api/tasks/{id}/pause", "POST"),
     ("/api/tasks/{id}/plan", "GET"),
+    ("/api/tasks/{id}/questions", "GET"),
     ("/api/tasks/{id}/results", "GET"),
     ("/api/tasks/{id}/resume", "POST"),
     ("/api/tasks/{id}/retry", "POST"),
@@ -47,6 +57,7 @@ const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
 fn concrete(path: &str) -> String {
     path.replace("{id}", "task_0000000000000000")
         .replace("{key}", "system.max_agents")
+        .replace("{name}", "out/plot.csv")
         .replace("{component}", "database")
         .replace("{slug}", "internal")
 }

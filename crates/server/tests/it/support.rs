@@ -77,6 +77,33 @@ impl Server {
     pub(crate) async fn get(&self, path: &str) -> Reply {
         send(self.request("GET", path)).await
     }
+    /// Sends these bytes and reads the head and body of the answer, up to the length it says.
+    pub(crate) async fn raw(&self, text: &str) -> Reply {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut socket = tokio::net::TcpStream::connect(self.handle.api_addresses[0]).await.unwrap();
+        socket.write_all(text.as_bytes()).await.unwrap();
+        let (mut got, mut chunk) = (Vec::new(), [0_u8; 4096]);
+        loop {
+            let n = socket.read(&mut chunk).await.unwrap();
+            got.extend_from_slice(&chunk[..n]);
+            let all = String::from_utf8_lossy(&got).into_owned();
+            let Some((head, body)) = all.split_once("\r\n\r\n") else {
+                assert!(n > 0, "the answer broke off: {all}");
+                continue;
+            };
+            let mut lines = head.lines();
+            let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+            let headers: reqwest::header::HeaderMap = lines
+                .filter_map(|l| l.split_once(": "))
+                .map(|(n, v)| (reqwest::header::HeaderName::from_bytes(n.as_bytes()).unwrap(), v.parse().unwrap()))
+                .collect();
+            let length: usize = headers["content-length"].to_str().unwrap().parse().unwrap();
+            if body.len() >= length {
+                return Reply { status, headers, body: serde_json::from_str(body).unwrap() };
+            }
+            assert!(n > 0, "the answer broke off: {all}");
+        }
+    }
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         send(self.request("POST", path).json(&body)).await
     }

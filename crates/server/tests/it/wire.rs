@@ -12,7 +12,6 @@ use maos_api::stream::StreamItem;
 use maos_api::words::HealthStatus;
 use maos_api::{Client, ClientOptions, EventType, Priority, ProblemCode, StepState, TaskPatch, TaskStatus, TaskSubmit, TaskType};
 use maos_llm::{Options as LlmOptions, ScriptedOptions};
-use maos_runtime::tools::ToolBox;
 use maos_runtime::{Options, Runtime};
 use maos_server::config::FixedConfig;
 use maos_server::wire::Wire;
@@ -39,21 +38,27 @@ rules:
     reply: { text: "late" }
 "#;
 
-struct Node {
+pub(crate) struct Node {
     runtime: Runtime,
     handle: ServerHandle,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 async fn node(dir: &Path, script: Option<&str>) -> Node {
+    node_with(dir, script, |_| {}).await
+}
+
+/// A node with options of its own.
+pub(crate) async fn node_with(dir: &Path, script: Option<&str>, set: impl FnOnce(&mut Options)) -> Node {
     http();
     let mut options = Options::new(dir.join("data"));
+    set(&mut options);
     if let Some(script) = script {
         let path = dir.join("script.yml");
         std::fs::write(&path, script).unwrap();
         options.models = LlmOptions { scripted: Some(ScriptedOptions { path: Some(path), model: None }), ..LlmOptions::default() };
     }
-    let runtime = Runtime::open(options, "test", ToolBox::default()).await.unwrap();
+    let runtime = Runtime::open(options, "test", vec![]).await.unwrap();
     let backend = Arc::new(Wire::new(runtime.clone(), "http://localhost:3001"));
     let view = maos_api::system::ConfigView { object: "config".into(), path: None, revision: "c".into(), entries: vec![] };
     let ports = ServeOptions { api_port: 0, dashboard_port: 0, ..ServeOptions::default() };
@@ -64,18 +69,18 @@ async fn node(dir: &Path, script: Option<&str>) -> Node {
 }
 
 impl Node {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.handle.close(Duration::from_secs(5)).await;
         self.runtime.stop(Duration::ZERO).await;
     }
 }
 
-fn work(description: &str) -> TaskSubmit {
+pub(crate) fn work(description: &str) -> TaskSubmit {
     TaskSubmit { description: description.into(), ..TaskSubmit::default() }
 }
 
 /// All events of a task's stream up to its end, live-only ones left out.
-async fn story(client: &Client, id: &str) -> Vec<Event> {
+pub(crate) async fn story(client: &Client, id: &str) -> Vec<Event> {
     let (mut stream, mut out, mut newest) = (pin!(client.task_events(id, &EventQuery::default())), Vec::new(), 0);
     while let Some(item) = stream.next().await {
         match item.unwrap() {
@@ -93,7 +98,7 @@ async fn story(client: &Client, id: &str) -> Vec<Event> {
     panic!("the stream ended without its end");
 }
 
-fn count(events: &[Event], kind: EventType) -> usize {
+pub(crate) fn count(events: &[Event], kind: EventType) -> usize {
     events.iter().filter(|e| e.event_type == kind).count()
 }
 
@@ -200,8 +205,9 @@ async fn refusals_name_the_field_and_the_way_out() {
     assert_eq!((p.code, p.errors[0].pointer.as_deref()), (ProblemCode::ValidationFailed, Some("/agent_type")));
     let p = refused(TaskSubmit { depends_on: vec!["task_abc123".into()], ..work("x") }).await;
     assert_eq!((p.code, p.errors[0].pointer.as_deref()), (ProblemCode::DependencyNotFound, Some("/depends_on/0")));
-    let p = refused(TaskSubmit { require_consensus: Some(true), ..work("x") }).await;
-    assert_eq!(p.code, ProblemCode::ValidationFailed);
+    let file = maos_api::files::Attachment { name: "a.csv".into(), file_id: "0".repeat(64) };
+    let p = refused(TaskSubmit { attachments: vec![file], ..work("x") }).await;
+    assert_eq!((p.code, p.errors[0].pointer.as_deref()), (ProblemCode::ValidationFailed, Some("/attachments")));
     for id in ["task_nope", "nope", "task_0000000000000000"] {
         assert_eq!(c.task(id).await.unwrap_err().problem().unwrap().code, ProblemCode::TaskNotFound, "{id}");
     }

@@ -13,6 +13,8 @@ const FAILURES_SHOWN_MAX: usize = 5;
 const TAIL_CELLS: usize = 60;
 /// Cells of a step's title.
 const TITLE_CELLS: usize = 32;
+/// Cells of a question or a voter's reason.
+const QUESTION_CELLS: usize = 120;
 /// Bytes kept of the text an agent is writing.
 const TAIL_BYTES_MAX: usize = 400;
 
@@ -98,6 +100,10 @@ impl Picture {
         for step in steps.iter().filter(|step| step.state == StepState::Failed).take(FAILURES_SHOWN_MAX) {
             let why = step.error.as_ref().map(|error| clean_line(&error.detail)).unwrap_or_default();
             lines.push(format!("  {} {} {why}", ui.err_paint(Style::Bad, step_mark(ui, step.state).1), clean_line(&step.title)));
+        }
+        if task.questions > 0 {
+            let what = if task.questions == 1 { "1 question waits".to_owned() } else { format!("{} questions wait", task.questions) };
+            lines.push(format!("  {}", ui.err_paint(Style::Warn, &format!("{what} for you: maos task input {}", task.task_id))));
         }
         for step in steps.iter().filter(|step| step.state == StepState::Running) {
             lines.push(self.running(ui, task, step));
@@ -202,6 +208,7 @@ pub(super) fn event_line(event: &Event, plan: Option<&Plan>) -> Option<String> {
         .map(|why| format!(": {}", clean_line(why)))
         .unwrap_or_default();
     let steps = plan.map_or(0, |plan| plan.steps.len());
+    let number = |name: &str| event.data.get(name).and_then(Value::as_u64).unwrap_or_default();
     let news = match event.event_type {
         EventType::TaskStarted => "started".to_owned(),
         EventType::TaskBlocked => "waits for other tasks".to_owned(),
@@ -212,6 +219,31 @@ pub(super) fn event_line(event: &Event, plan: Option<&Plan>) -> Option<String> {
         EventType::TaskFailed => format!("failed{why}"),
         EventType::TaskCancelled => "cancelled".to_owned(),
         EventType::TaskTimedOut => "timed out".to_owned(),
+        EventType::TaskInputRequested => {
+            let tool = text("tool").map(clean_line);
+            let what = tool.map_or_else(|| "asks".to_owned(), |tool| format!("wants to use {tool}"));
+            let said = cut(&clean_line(text("text").unwrap_or_default()), QUESTION_CELLS, '…');
+            let task = event.task_id.as_deref().unwrap_or("TASK");
+            format!("{place}{agent} {what}: {said}  (answer: maos task input {task})")
+        }
+        EventType::TaskInputReceived => {
+            let what = match event.data.get("approved").and_then(Value::as_bool) {
+                None => "was answered",
+                Some(true) => "was given consent",
+                Some(false) => "was refused consent",
+            };
+            format!("{place}{agent} {what}")
+        }
+        EventType::ConsensusOpened => format!("ballot {}: voters judge the result", number("round")),
+        EventType::ConsensusVoted => {
+            let reason = cut(&clean_line(text("reason").unwrap_or_default()), QUESTION_CELLS, '…');
+            format!("ballot {}:{agent} votes {}: {reason}", number("round"), clean_line(text("vote").unwrap_or("?")))
+        }
+        EventType::ConsensusClosed => format!("ballot {}: {}", number("round"), clean_line(text("outcome").unwrap_or("over"))),
+        EventType::AgentToolStarted => format!("{place}{agent} uses {}", clean_line(text("tool").unwrap_or("a tool"))),
+        EventType::AgentToolFinished if text("outcome").is_some_and(|o| o != "done") => {
+            format!("{place}{agent} {} {}", clean_line(text("tool").unwrap_or("a tool")), clean_line(text("outcome").unwrap_or_default()))
+        }
         EventType::StepStarted => format!("{place}{agent} started{title}"),
         EventType::StepCompleted => format!("{place}{agent} completed{title}"),
         EventType::StepFailed => format!("{place}{agent} failed{title}{why}"),
@@ -244,6 +276,20 @@ mod tests {
         .unwrap();
         assert!(line.ends_with(" step s3 analyst_002 failed \"Compare pricing\": refused"), "{line}");
         assert_eq!(event_line(&event(EventType::AgentOutputDelta, None, json!({})), None), None);
+        let said = |kind, data| event_line(&event(kind, Some("agent_coder_001"), data), None).unwrap()[9..].to_owned();
+        let asks = said(EventType::TaskInputRequested, json!({"step_id": "s1", "kind": "ask", "text": "Which\u{1b}[2J year?"}));
+        assert_eq!(asks, "step s1 coder_001 asks: Which\u{fffd}[2J year?  (answer: maos task input TASK)");
+        let wants =
+            said(EventType::TaskInputRequested, json!({"step_id": "s1", "kind": "approval", "tool": "run_shell", "text": "it is private"}));
+        assert!(wants.starts_with("step s1 coder_001 wants to use run_shell: it is private"), "{wants}");
+        assert_eq!(
+            said(EventType::TaskInputReceived, json!({"step_id": "s1", "approved": false})),
+            "step s1 coder_001 was refused consent"
+        );
+        let vote = said(EventType::ConsensusVoted, json!({"round": 1, "vote": "reject", "confidence": 0.9, "reason": "a figure is wrong"}));
+        assert_eq!(vote, "ballot 1: coder_001 votes reject: a figure is wrong");
+        assert_eq!(said(EventType::ConsensusClosed, json!({"round": 2, "outcome": "approved"})), "ballot 2: approved");
+        assert_eq!(said(EventType::AgentToolStarted, json!({"step_id": "s1", "tool": "run_python"})), "step s1 coder_001 uses run_python");
     }
 
     #[test]

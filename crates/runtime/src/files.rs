@@ -1,0 +1,239 @@
+//! The files of tasks: what people attach, the workspace agents work in, what comes out. Paths that come from outside go through
+//! [`Workspace`] only.
+use crate::Runtime;
+use crate::error::{Result, RuntimeError};
+use crate::node::Node;
+use maos_engine::body::hex;
+use maos_engine::ids::TaskId;
+use maos_engine::spec::{Attachment, TaskSpec};
+use maos_sandbox::{Entry, FileError, Kind, Workspace};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Largest file that can be attached, in bytes.
+pub const UPLOAD_BYTES_MAX: u64 = 256 << 20;
+/// Most files of one task that can be attached.
+pub const ATTACHMENTS_MAX: usize = 10_000;
+/// Deepest folder and most files of a listing of artifacts.
+const LISTED_MAX: (usize, usize) = (32, 10_000);
+/// Folders that hold what can be made again: they are no artifacts.
+const MADE_AGAIN: [&str; 8] = [".git", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", "target"];
+/// Longest name of an attached file, in bytes.
+const NAME_BYTES_MAX: usize = 512;
+/// A file read in pieces of this many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A file that waits to be attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Its id: the SHA-256 of its content.
+    pub file_id: String,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// A file that a task made, or was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its name in the workspace, with `/` between folders.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// It was attached by a person and has not changed its size since.
+    pub attached: bool,
+}
+
+/// A file that is being received.
+pub struct Incoming {
+    dir: PathBuf,
+    path: PathBuf,
+    file: Option<File>,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Incoming {
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// The file is larger than [`UPLOAD_BYTES_MAX`], or cannot be written.
+    pub fn write(&mut self, piece: &[u8]) -> Result<()> {
+        self.bytes += piece.len() as u64;
+        if self.bytes > UPLOAD_BYTES_MAX {
+            return Err(RuntimeError::FileTooLarge { most: UPLOAD_BYTES_MAX });
+        }
+        self.hash.update(piece);
+        self.file.as_mut().expect("open until it ends").write_all(piece).map_err(|e| io(&self.path, &e))
+    }
+
+    /// The file is complete: it is stored under the hash of its content, durably.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn end(mut self) -> Result<Upload> {
+        let file = self.file.take().expect("open until it ends");
+        file.sync_all().map_err(|e| io(&self.path, &e))?;
+        let file_id = hex(&self.hash.clone().finalize());
+        let place = self.dir.join(&file_id);
+        std::fs::rename(&self.path, &place).map_err(|e| io(&place, &e))?;
+        File::open(&self.dir).and_then(|d| d.sync_all()).map_err(|e| io(&self.dir, &e))?;
+        Ok(Upload { file_id, bytes: self.bytes })
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // What was cut off is worth nothing; if it stays, the next start of an upload does not mind.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn io(path: &Path, error: &std::io::Error) -> RuntimeError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return RuntimeError::Store(maos_store::StoreError::Full { detail: format!("{}: {error}", path.display()) });
+    }
+    RuntimeError::Files(format!("{}: {error}", path.display()))
+}
+
+fn file_error(name: &str, error: &FileError) -> RuntimeError {
+    RuntimeError::NoFile { name: name.to_owned(), why: error.to_string() }
+}
+
+impl Node {
+    /// The workspace of a task; attachments stand in it from the first time on.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or an attachment is gone.
+    pub(crate) fn workspace(&self, task: &TaskId, spec: &TaskSpec) -> Result<Arc<Workspace>> {
+        let dir = self.data_dir.join("workspaces").join(task.as_str());
+        let workspace = Workspace::open(&dir, self.settings().tools.quota).map_err(|e| io(&dir, &e))?;
+        let filled = dir.join("attached");
+        if !spec.attachments.is_empty() && !filled.exists() {
+            for file in &spec.attachments {
+                let from = self.data_dir.join("uploads").join(&file.sha256);
+                let mut content = File::open(&from).map_err(|e| io(&from, &e))?;
+                workspace.import(&file.name, &mut content, UPLOAD_BYTES_MAX).map_err(|e| file_error(&file.name, &e))?;
+            }
+            // Only now: a crash before this line copies them once more, over the same names.
+            File::create(&filled).and_then(|f| f.sync_all()).map_err(|e| io(&filled, &e))?;
+        }
+        Ok(Arc::new(workspace))
+    }
+}
+
+impl Runtime {
+    /// Begins to receive a file.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn receive(&self) -> Result<Incoming> {
+        let dir = self.node.data_dir.join("uploads");
+        std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
+        let path = dir.join(format!("{:016x}.tmp", rand::random::<u64>()));
+        let file = File::options().write(true).create_new(true).open(&path).map_err(|e| io(&path, &e))?;
+        Ok(Incoming { dir, path, file: Some(file), hash: Sha256::new(), bytes: 0 })
+    }
+
+    /// The attachments of a submission, checked: their files were received, their names are names of files.
+    pub(crate) fn attachments(&self, named: Vec<(String, String)>) -> Result<Vec<Attachment>> {
+        let invalid = |why: String| Err(RuntimeError::Invalid { field: "attachments", why });
+        if named.len() > ATTACHMENTS_MAX {
+            return invalid(format!("{} files; at most {ATTACHMENTS_MAX} are allowed", named.len()));
+        }
+        let mut out: Vec<Attachment> = vec![];
+        for (name, file_id) in named {
+            if let Err(why) = attachment_name(&name) {
+                return invalid(format!("'{}': {why}", name.escape_debug()));
+            }
+            if out.iter().any(|a| a.name == name) {
+                return invalid(format!("two files are called '{name}'"));
+            }
+            if maos_engine::body::unhex(&file_id).is_none() {
+                return invalid(format!("'{}' is not the id of a file; POST /api/files gives one", file_id.escape_debug()));
+            }
+            let path = self.node.data_dir.join("uploads").join(&file_id);
+            match std::fs::metadata(&path) {
+                Ok(meta) => out.push(Attachment { name, sha256: file_id, bytes: meta.len() }),
+                Err(_) => return invalid(format!("the file of '{name}' was never received; send it to POST /api/files first")),
+            }
+        }
+        Ok(out)
+    }
+
+    /// The files of a task, by name.
+    ///
+    /// # Errors
+    /// No such task; the folder cannot be read.
+    pub async fn artifacts(&self, id: &str) -> Result<Vec<Artifact>> {
+        let task = self.view(id).await?;
+        if !self.node.data_dir.join("workspaces").join(id).exists() && task.spec.attachments.is_empty() {
+            return Ok(vec![]);
+        }
+        let node = Arc::clone(&self.node);
+        blocking(move || {
+            let workspace = node.workspace(&task.id, &task.spec)?;
+            let listing = workspace.list("", LISTED_MAX.0, LISTED_MAX.1).map_err(|e| file_error("", &e))?;
+            let attached = |e: &Entry, name: &str| task.spec.attachments.iter().any(|a| a.name == name && a.bytes == e.size);
+            let wanted = |e: &Entry| e.kind == Kind::File && !e.path.iter().any(|part| MADE_AGAIN.iter().any(|m| part == *m));
+            let artifact = |e: &Entry| {
+                let name = e.path.to_str()?.to_owned();
+                Some(Artifact { attached: attached(e, &name), bytes: e.size, name })
+            };
+            Ok(listing.entries.iter().filter(|e| wanted(e)).filter_map(artifact).collect())
+        })
+        .await
+    }
+
+    /// Opens a file of a task for reading.
+    ///
+    /// # Errors
+    /// No such task or file.
+    pub async fn artifact(&self, id: &str, name: &str) -> Result<(File, u64)> {
+        let task = self.view(id).await?;
+        let (node, name) = (Arc::clone(&self.node), name.to_owned());
+        blocking(move || {
+            let workspace = node.workspace(&task.id, &task.spec)?;
+            workspace.open_file(&name).map_err(|e| file_error(&name, &e))
+        })
+        .await
+    }
+}
+
+/// Whether a text can be the name of an attached file: relative, no way up, nothing that confuses a terminal.
+fn attachment_name(name: &str) -> std::result::Result<(), &'static str> {
+    let part = |p: &str| !p.is_empty() && p != "." && p != "..";
+    match name {
+        _ if name.is_empty() || name.len() > NAME_BYTES_MAX => Err("a name has 1 to 512 bytes"),
+        _ if name.chars().any(char::is_control) || name.contains('\\') => Err("control characters and backslashes are not allowed"),
+        _ if !name.split('/').all(part) => Err("a name is relative to the workspace and has no empty, '.' or '..' part"),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file piece by piece into a channel; ends when nobody listens.
+pub fn pieces(mut file: File) -> tokio::sync::mpsc::Receiver<std::io::Result<Vec<u8>>> {
+    let (tx, rx) = tokio::sync::mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = vec![0; PIECE_BYTES];
+            let read = file.read(&mut piece).map(|n| {
+                piece.truncate(n);
+                piece
+            });
+            let last = read.as_ref().map_or(true, Vec::is_empty);
+            if matches!(&read, Ok(p) if p.is_empty()) || tx.blocking_send(read).is_err() || last {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| RuntimeError::Files(format!("reading files failed: {e}")))?
+}

@@ -1,0 +1,240 @@
+//! The tools that run programs: shell and Python, always in the sandbox.
+//!
+//! Invariant: nothing here starts a process itself, and no command line is put together from text: the model's text is one argument, or
+//! standard input.
+use crate::arguments::{Arguments, schema};
+use crate::files::line_of;
+use crate::tool::{Approval, Call, Nature, Output, Outward, Tool};
+use async_trait::async_trait;
+use maos_engine::event::Repeat;
+use maos_engine::message::ToolSpec;
+use maos_engine::taint::Taint;
+use maos_sandbox::{Captured, Entry, Finished, Job, Kind, Limits, Sandbox, SandboxError, Tier, Workspace};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Kept of each output stream, bytes.
+pub const MAX_OUTPUT_BYTES: usize = 64 << 10;
+/// Longest shell command, bytes; the kernel takes no longer argument.
+const MAX_COMMAND_BYTES: usize = 120 << 10;
+/// Longest Python program, bytes.
+const MAX_CODE_BYTES: usize = 1 << 20;
+/// Longest time that can be asked for, seconds.
+const MAX_TIMEOUT_S: u64 = 600;
+/// Time if none is asked for, seconds.
+const TIMEOUT_S: u64 = 120;
+/// CPU seconds for each second of time: programs may use several processors.
+const CPU_PER_SECOND: u64 = 4;
+/// Most names of changed files in a result.
+const MAX_CHANGED: usize = 50;
+/// Most files that are compared before and after.
+const MAX_COMPARED: usize = 10_000;
+
+/// Both tools. `egress`: the socket of the egress proxy, if programs may use the network by its rules.
+pub fn tools(sandbox: &Arc<Sandbox>, egress: Option<PathBuf>) -> Vec<Arc<dyn Tool>> {
+    let tool = |language| Arc::new(RunTool { language, sandbox: Arc::clone(sandbox), egress: egress.clone() }) as Arc<dyn Tool>;
+    let mut tools = vec![tool(Language::Shell)];
+    // Without a Python on this machine the tool is not offered.
+    if sandbox.has_python() {
+        tools.push(tool(Language::Python));
+    }
+    tools
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Shell,
+    Python,
+}
+
+#[derive(Debug)]
+struct RunTool {
+    language: Language,
+    sandbox: Arc<Sandbox>,
+    egress: Option<PathBuf>,
+}
+
+/// Checked arguments.
+struct Wanted {
+    text: String,
+    timeout: Duration,
+}
+
+impl RunTool {
+    fn argument(&self) -> (&'static str, usize) {
+        match self.language {
+            Language::Shell => ("command", MAX_COMMAND_BYTES),
+            Language::Python => ("code", MAX_CODE_BYTES),
+        }
+    }
+
+    fn parse(&self, args: &Value) -> Result<Wanted, String> {
+        let (name, max) = self.argument();
+        let a = Arguments::of(args)?;
+        a.only(&[name, "timeout_s"])?;
+        let text = a.text(name)?;
+        if text.trim().is_empty() {
+            return Err(format!("{name} is empty"));
+        }
+        if text.len() > max {
+            return Err(format!(
+                "{name} has {} bytes, at most {max} are possible; write it to a file with write_file and run that",
+                text.len()
+            ));
+        }
+        if text.contains('\0') {
+            return Err(format!("{name} has a NUL character"));
+        }
+        let timeout = a.whole("timeout_s", 1, MAX_TIMEOUT_S)?.unwrap_or(TIMEOUT_S);
+        Ok(Wanted { text, timeout: Duration::from_secs(timeout) })
+    }
+
+    fn job(&self, wanted: Wanted, call: &Call) -> Job {
+        let workspace = Arc::clone(&call.workspace);
+        let wall = wanted.timeout.min(call.timeout);
+        let mut job = match self.language {
+            Language::Shell => Job::new([shell(), "-c", &wanted.text], workspace),
+            Language::Python => {
+                let mut job = Job::new(["python3", "-"], workspace);
+                job.stdin = wanted.text.into_bytes();
+                job
+            }
+        };
+        job.limits = Limits {
+            memory_bytes: call.memory_bytes,
+            wall,
+            cpu_s: (wall.as_secs() + 1) * CPU_PER_SECOND,
+            output_bytes: MAX_OUTPUT_BYTES,
+            ..Limits::default()
+        };
+        job.egress.clone_from(&self.egress);
+        job
+    }
+}
+
+/// Models write for Bash; where there is none, the system's shell.
+fn shell() -> &'static str {
+    if std::path::Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
+}
+
+#[async_trait]
+impl Tool for RunTool {
+    fn spec(&self) -> ToolSpec {
+        let (name, _) = self.argument();
+        let network = if self.egress.is_some() { "the network only through a proxy with rules" } else { "no network" };
+        let timeout = json!({"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_S, "description": "Seconds; 120 if missing"});
+        let (tool, what, text) = match self.language {
+            Language::Shell => ("run_shell", "a shell command", "The command, such as: python3 -m pytest -q"),
+            Language::Python => {
+                ("run_python", "a Python program", "The program; a plot is saved to a file, such as plt.savefig(\"chart.png\")")
+            }
+        };
+        ToolSpec {
+            name: tool.to_owned(),
+            description: format!(
+                "Runs {what} in the workspace, in a sandbox: only the workspace can be written, there is {network}, processes end with the \
+                 call. Returns the exit code, the output, and which files it made or changed."
+            ),
+            input_schema: schema(&[(name, json!({"type": "string", "minLength": 1, "description": text}))], &[("timeout_s", timeout)]),
+        }
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { repeat: Repeat::Never, brings: Taint::PRIVATE, writes: true, approval: Approval::Never }
+    }
+
+    fn check(&self, args: &Value) -> Result<(), String> {
+        self.parse(args).map(drop)
+    }
+
+    fn outward(&self, _args: &Value) -> Option<Outward> {
+        // What leaves goes through the egress proxy, which has the rules; the sandbox has no other way.
+        self.egress.is_some().then(|| Outward { to: "the sandbox's network".to_owned(), allowed: false })
+    }
+
+    async fn run(&self, call: Call) -> Output {
+        let wanted = match self.parse(&call.args) {
+            Ok(wanted) => wanted,
+            Err(why) => return Output::error(why),
+        };
+        let job = self.job(wanted, &call);
+        let limits = job.limits;
+        let before = snapshot(Arc::clone(&call.workspace)).await;
+        let done = match self.sandbox.run(job).await {
+            Ok(done) => done,
+            Err(SandboxError::NotRun { program, why }) => {
+                return Output::error(format!("{program} could not be run: {why}. It is not installed on this machine"));
+            }
+            Err(error) => return Output::error(error.to_string()),
+        };
+        let changed = changes(before, snapshot(Arc::clone(&call.workspace)).await);
+        let text = words(&done, &limits, &call.workspace, &changed);
+        let is_error = done.exit != 0 || done.stopped.is_some();
+        Output { text, is_error, brings: Taint::NONE, memory_peak_bytes: done.memory_peak }
+    }
+}
+
+/// Files as they are now, by path.
+async fn snapshot(workspace: Arc<Workspace>) -> HashMap<PathBuf, Entry> {
+    let listed = tokio::task::spawn_blocking(move || workspace.list("", usize::MAX, MAX_COMPARED)).await;
+    // Without a listing nothing is said about changes; the run itself is not affected.
+    let entries = listed.ok().and_then(Result::ok).map(|listing| listing.entries).unwrap_or_default();
+    entries.into_iter().filter(|entry| entry.kind != Kind::Directory).map(|entry| (entry.path.clone(), entry)).collect()
+}
+
+/// Lines about files that are new, changed or gone, by name.
+fn changes(before: HashMap<PathBuf, Entry>, after: HashMap<PathBuf, Entry>) -> Vec<String> {
+    let mut lines: Vec<(PathBuf, String)> = Vec::new();
+    for (path, entry) in &after {
+        match before.get(path) {
+            None => lines.push((path.clone(), format!("new: {}", line_of(entry)))),
+            Some(old) if old != entry => lines.push((path.clone(), format!("changed: {}", line_of(entry)))),
+            Some(_) => {}
+        }
+    }
+    lines.extend(
+        before.iter().filter(|(path, _)| !after.contains_key(*path)).map(|(path, old)| (path.clone(), format!("removed: {}", old.shown()))),
+    );
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// The result as the model reads it.
+fn words(done: &Finished, limits: &Limits, workspace: &Workspace, changed: &[String]) -> String {
+    let mut text = format!("exit code {}", done.exit);
+    if let Some(stopped) = done.stopped {
+        let _ = write!(text, "; killed or failed because {}", stopped.explain(limits, workspace.quota()));
+    } else if done.exit > 128 && done.exit < 160 {
+        let _ = write!(text, " (ended by signal {})", done.exit - 128);
+    }
+    if done.tier == Tier::Off {
+        text.push_str("\n[ran WITHOUT a sandbox]");
+    }
+    stream(&mut text, "stdout", &done.stdout);
+    stream(&mut text, "stderr", &done.stderr);
+    if !changed.is_empty() {
+        text.push_str("\nfiles:\n");
+        for line in changed.iter().take(MAX_CHANGED) {
+            let _ = writeln!(text, "  {line}");
+        }
+        if changed.len() > MAX_CHANGED {
+            let _ = writeln!(text, "  … and {} more", changed.len() - MAX_CHANGED);
+        }
+    }
+    text
+}
+
+fn stream(text: &mut String, name: &str, captured: &Captured) {
+    if captured.total == 0 {
+        return;
+    }
+    if captured.is_binary() {
+        let _ = write!(text, "\n{name}: [{} bytes that are not text; write them to a file instead]", captured.total);
+    } else {
+        let _ = write!(text, "\n{name}:\n{}", captured.text().trim_end_matches('\n'));
+    }
+}
