@@ -23,7 +23,7 @@ pub use child::INHERITED;
 pub use config::{Endpoint, McpConfig, McpFiles, ServerConfig, Variables};
 pub use pins::{Definition, Definitions, Pin, Pins};
 pub use pool::{McpPool, PoolOptions};
-pub use probe::{Probe, operator_client, probe};
+pub use probe::{Probe, probe};
 pub use server::{ServerState, ServerStatus};
 pub(crate) use text::head_and_tail;
 pub use trust::trust;
