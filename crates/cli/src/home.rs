@@ -52,34 +52,19 @@ impl Home {
         self.dir.join("mcp.json")
     }
 
-    /// Project files with MCP servers that are trusted.
-    pub(crate) fn mcp_trusted_file(&self) -> PathBuf {
-        self.dir.join("mcp-trusted.json")
-    }
-
-    /// The approved tools of MCP servers.
-    pub(crate) fn mcp_pins_file(&self) -> PathBuf {
-        self.dir.join("mcp-pins.json")
-    }
-
-    /// The MCP servers that run as children of the server.
-    pub(crate) fn mcp_children_file(&self) -> PathBuf {
-        self.run().join("mcp-children.json")
-    }
-
-    /// Everything MCP keeps.
+    /// Everything MCP keeps: servers, approved tools, trusted projects, running children.
     pub(crate) fn mcp_files(&self) -> maos_tools::mcp::McpFiles {
         maos_tools::mcp::McpFiles {
             config: self.mcp_file(),
-            trusted: self.mcp_trusted_file(),
-            pins: self.mcp_pins_file(),
-            children: self.mcp_children_file(),
+            trusted: self.dir.join("mcp-trusted.json"),
+            pins: self.dir.join("mcp-pins.json"),
+            children: self.run().join("mcp-children.json"),
         }
     }
 
-    /// Where skills are: our own folder, then the one that clients share.
+    /// Skills; those below `.agents/skills` are shared with other programs.
     pub(crate) fn skills(&self) -> Vec<PathBuf> {
-        let shared = self.user.as_ref().map(|user| user.join(".agents/skills"));
+        let shared = self.user.as_ref().map(|user| user.join(".agents").join("skills"));
         std::iter::once(self.dir.join("skills")).chain(shared).collect()
     }
 

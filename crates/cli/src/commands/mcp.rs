@@ -8,7 +8,7 @@ use crate::print::text::{clean_line, cut};
 use crate::print::{Format, Style, suggest};
 use clap::{Args, Subcommand};
 use maos_tools::Problem;
-use maos_tools::mcp::{self, Definitions, McpConfig, McpFiles, Pin, Pins, ServerConfig};
+use maos_tools::mcp::{self, Definitions, McpConfig, Pin, Pins, ServerConfig};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
@@ -69,14 +69,9 @@ pub(crate) fn run(app: &App, command: &McpCommand) -> Outcome {
     }
 }
 
-/// Where the files of MCP are.
-pub(crate) fn files(app: &App) -> McpFiles {
-    app.home.mcp_files()
-}
-
 /// The servers of the configuration; what is wrong with it is warned of.
 fn load(app: &App) -> McpConfig {
-    let config = McpConfig::load(&files(app), &|name| std::env::var(name).ok());
+    let config = McpConfig::load(&app.home.mcp_files(), &|name| std::env::var(name).ok());
     for problem in &config.problems {
         app.ui.warn(&shown(app, problem));
     }
@@ -133,7 +128,7 @@ struct Row {
 
 fn list_servers(app: &App, list: &ListFlags) -> Outcome {
     let config = load(app);
-    let pins = Pins::new(&files(app).pins);
+    let pins = Pins::new(&app.home.mcp_files().pins);
     if config.servers.is_empty() && config.problems.is_empty() {
         let file = app.home.show(&app.home.mcp_file());
         app.ui.note(&format!("No MCP servers. Write {file}: {{\"mcpServers\": {{\"NAME\": {{\"command\": \"…\", \"args\": []}}}}}}"));
@@ -183,16 +178,14 @@ fn list_servers(app: &App, list: &ListFlags) -> Outcome {
 
 fn read_pin(app: &App, pins: &Pins, name: &str) -> Result<Option<Pin>, CliError> {
     pins.get(name).map_err(|error| {
-        let message = format!("cannot read the approved tools in {}", app.home.show(&app.home.mcp_pins_file()));
+        let message = format!("cannot read the approved tools in {}", app.home.show(&app.home.mcp_files().pins));
         CliError::new(Exit::Failure, "io", message, "maos mcp list").because(error.to_string())
     })
 }
 
 /// Connects to a server once.
 fn probe(server: &ServerConfig) -> Result<mcp::Probe, CliError> {
-    let http = mcp::operator_client(server)
-        .map_err(|e| CliError::new(Exit::Failure, "tls", "cannot make HTTP connections", "maos mcp list").because(e))?;
-    let probed = client::block_on(mcp::probe(server, http, std::env::vars().collect()))?;
+    let probed = client::block_on(mcp::probe(server, std::env::vars().collect()))?;
     probed.map_err(|why| {
         let place = match server.endpoint.transport() {
             "stdio" => format!("run it yourself: {}", server.endpoint.shown()),
@@ -208,7 +201,7 @@ fn test(app: &App, name: &str) -> Outcome {
     let config = load(app);
     let server = server(app, &config, name)?;
     let probe = probe(server)?;
-    let pin = read_pin(app, &Pins::new(&files(app).pins), name)?;
+    let pin = read_pin(app, &Pins::new(&app.home.mcp_files().pins), name)?;
     let changed = pin.as_ref().is_some_and(|p| p.approved.digest != probe.offered.digest);
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     for left_out in &probe.left_out {
@@ -242,13 +235,14 @@ fn test(app: &App, name: &str) -> Outcome {
 fn approve(app: &App, name: &str, dry_run: bool) -> Outcome {
     let config = load(app);
     let server = server(app, &config, name)?;
-    let pins = Pins::new(&files(app).pins);
+    let pins = Pins::new(&app.home.mcp_files().pins);
     let mut pin = read_pin(app, &pins, name)?;
     if pin.as_ref().is_none_or(|p| p.offered.is_none()) {
         // The running server has not met a change, or none is running: look for ourselves.
         let offered = probe(server)?.offered;
         let recorded = pins.record(name, &offered);
-        pin = Some(recorded.map_err(|e| CliError::io(format!("write {}", app.home.show(&app.home.mcp_pins_file())), &e, "maos mcp list"))?);
+        pin =
+            Some(recorded.map_err(|e| CliError::io(format!("write {}", app.home.show(&app.home.mcp_files().pins)), &e, "maos mcp list"))?);
     }
     let Some(Pin { approved, offered: Some(offered) }) = pin else {
         app.ui.note(&format!("Nothing to approve: the tools of {name} are the approved ones"));
@@ -260,7 +254,7 @@ fn approve(app: &App, name: &str, dry_run: bool) -> Outcome {
         return Ok(Exit::Success);
     }
     let done = pins.approve(name, &offered.digest);
-    let done = done.map_err(|e| CliError::io(format!("write {}", app.home.show(&app.home.mcp_pins_file())), &e, "maos mcp list"))?;
+    let done = done.map_err(|e| CliError::io(format!("write {}", app.home.show(&app.home.mcp_files().pins)), &e, "maos mcp list"))?;
     if done.is_none() {
         let error = CliError::new(
             Exit::Conflict,
@@ -302,7 +296,7 @@ fn difference(app: &App, approved: &Definitions, offered: &Definitions) -> Strin
 }
 
 fn trust(app: &App, path: &std::path::Path) -> Outcome {
-    let (file, text) = mcp::trust(&files(app).trusted, path)
+    let (file, text) = mcp::trust(&app.home.mcp_files().trusted, path)
         .map_err(|why| CliError::new(Exit::Failure, "mcp-trust", "the file was not trusted", "maos mcp trust --help").because(why))?;
     let config = McpConfig::parse(&text, &file, &|name| std::env::var(name).ok());
     for problem in &config.problems {
