@@ -119,6 +119,10 @@ pub(crate) enum Command {
     Agent(crate::agent::AgentArgs),
     /// Small models that run on this machine
     Model(commands::model::ModelArgs),
+    /// MCP servers: tools for agents, and MAOS as a server
+    Mcp(commands::mcp::McpArgs),
+    /// Skills that agents can open
+    Skill(commands::skill::SkillArgs),
     /// The database: schema versions
     Db(commands::db::DbArgs),
     /// Read and change the configuration

@@ -122,6 +122,8 @@ fn run(app: &App, command: Option<Command>) -> Outcome {
         Some(Command::Task(args)) => task::run(app, args.command),
         Some(Command::Agent(args)) => agent::run(app, args.command),
         Some(Command::Model(args)) => commands::model::run(app, args.command),
+        Some(Command::Mcp(args)) => commands::mcp::run(app, &args.command),
+        Some(Command::Skill(args)) => commands::skill::run(app, &args.command),
         Some(Command::Db(args)) => commands::db::run(app, args.command),
         Some(Command::Version) => commands::version::run(app),
         Some(Command::Config(args)) => commands::config::run(app, args.command),

@@ -169,6 +169,7 @@ pub enum FileError {
 pub struct Workspace {
     root: PathBuf,
     tmp: PathBuf,
+    lock: PathBuf,
     files: Beneath,
     quota: Quota,
 }
@@ -188,7 +189,16 @@ impl Workspace {
         builder.create(&tmp)?;
         let (root, tmp) = (root.canonicalize()?, tmp.canonicalize()?);
         let files = Beneath::open(&root)?;
-        Ok(Self { root, tmp, files, quota })
+        Ok(Self { root, tmp, lock: dir.canonicalize()?.join("lock"), files, quota })
+    }
+
+    /// Holds other file operations of the same task off until it is dropped: tool calls run at the same time, and of two edits of one file
+    /// none may be lost. Programs in the sandbox do not know of it.
+    fn exclusive(&self) -> Result<File, FileError> {
+        let failed = |source| FileError::Io { path: "the workspace".to_owned(), source };
+        let file = File::options().create(true).truncate(false).write(true).open(&self.lock).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
     }
 
     /// The folder itself, for the sandbox to bind.
@@ -235,15 +245,24 @@ impl Workspace {
     /// The path is refused, the quota would be passed, or the disk fails.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<bool, FileError> {
         let relative = self.writable(path)?;
+        let _held = self.exclusive()?;
         self.replace(path, &relative, bytes.len() as u64, |file| file.write_all(bytes))
     }
 
-    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`.
+    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`. A person gives it, so it may have a name that agents
+    /// may not write.
     ///
     /// # Errors
     /// As [`Workspace::write`]; also when `from` has more than `max` bytes.
     pub fn import(&self, path: &str, from: &mut dyn Read, max: u64) -> Result<u64, FileError> {
-        let relative = self.writable(path)?;
+        let relative = self.relative(path)?;
+        if relative.as_os_str().is_empty() {
+            return Err(FileError::Folder(escape(path)));
+        }
+        if has_control(&relative) {
+            return Err(FileError::BadName(escape(path)));
+        }
+        let _held = self.exclusive()?;
         let mut copied = 0;
         let used = self.usage()?;
         let room = self.quota.bytes.saturating_sub(used.bytes);
@@ -269,6 +288,7 @@ impl Workspace {
     /// As [`Workspace::write`], and when the text does not occur, or occurs too often.
     pub fn edit(&self, path: &str, old: &str, new: &str, all: bool, max: u64) -> Result<usize, FileError> {
         let relative = self.writable(path)?;
+        let _held = self.exclusive()?;
         let content = self.read(path, 0, max)?;
         if content.size > max {
             return Err(FileError::TooLarge(escape(path), content.size, max));

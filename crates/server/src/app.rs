@@ -20,7 +20,7 @@ use crate::logs::{self, LogBuffer};
 use crate::metrics::{self, Metrics};
 use crate::reply::Answer;
 use crate::stream::{self, STREAMS_MAX, too_many};
-use crate::{agents, configuration, doc, files, machine, pages, people, tasks, views};
+use crate::{agents, configuration, doc, files, machine, mcp, pages, people, tasks, views};
 
 /// What program this is, for `/api/version`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -139,6 +139,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (router, _) = routes().split_for_parts();
     router
+        .merge(mcp::router(app.clone()))
         .fallback(pages::fallback)
         .layer(from_fn_with_state(app.clone(), idempotency::layer))
         .layer(from_fn_with_state(app.clone(), guard::guard))

@@ -18,6 +18,7 @@ mod idempotency;
 mod input;
 pub mod logs;
 mod machine;
+mod mcp;
 mod metrics;
 mod pages;
 mod people;

@@ -173,6 +173,11 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
+    /// For this long.
+    pub(crate) fn for_ms(ms: u64) -> Self {
+        Self { ms, preferred_seconds: None }
+    }
+
     /// `?wait=` wins over `Prefer: wait=`.
     pub(crate) fn asked(query: &WaitQuery, headers: &HeaderMap) -> Self {
         let prefer = headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split([',', ';']));

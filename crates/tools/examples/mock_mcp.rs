@@ -64,10 +64,13 @@ fn call(mode: &str, memory: Option<&str>, id: &Value, params: &Value) {
             remember(memory, "call");
             std::process::exit(3);
         }
-        ("echo", "hang") => loop {
-            std::thread::park();
-        },
-        ("echo", "no answer") => {}
+        ("echo", "hang") => {
+            remember(memory, "hanging");
+            loop {
+                std::thread::park();
+            }
+        }
+        ("echo", "no answer") => remember(memory, "waiting"),
         ("echo", "error") => answer(json!({"content": [{"type": "text", "text": "it did not work"}], "isError": true})),
         ("echo", "refuse") => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no such thing\u{1b}[31m"}})),
         ("echo", "huge") => answer(text(&format!("HEAD{}TAIL", "x".repeat(HUGE_BYTES)))),

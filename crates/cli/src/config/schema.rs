@@ -101,7 +101,8 @@ impl Key {
     /// A running server takes a change over only when it is started again.
     pub(crate) fn needs_restart(&self) -> bool {
         let section = self.name.split('.').next().unwrap_or_default();
-        matches!(section, "api" | "auth" | "dashboard" | "local" | "logs" | "database" | "redis" | "sandbox" | "web" | "tools") || self.name == "system.log_level"
+        matches!(section, "api" | "auth" | "dashboard" | "local" | "logs" | "database" | "redis" | "sandbox" | "web" | "tools")
+            || self.name == "system.log_level"
     }
 
     /// The section (all before the last dot).

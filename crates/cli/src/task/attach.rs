@@ -11,7 +11,7 @@ use maos_api::Client;
 use maos_api::files::{Attachment, bad_name};
 use maos_api::limits::{ATTACHMENTS_MAX, FILE_BYTES_MAX};
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt;
 
 /// Bytes read at a time.
@@ -41,11 +41,9 @@ pub(super) fn find(app: &App, given: &[PathBuf]) -> Result<BTreeMap<String, Foun
     Ok(files)
 }
 
-/// A relative path keeps its form; of any other only the last part is used.
+/// The last part of a path: a file stands at the top of the workspace, a folder in its own name. What is in `.` stands at the top.
 fn name_of(path: &Path) -> String {
-    let plain = path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    let kept: PathBuf = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
-    if plain { kept.to_string_lossy().into_owned() } else { path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default() }
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn add(path: &Path, name: &str, depth: usize, files: &mut BTreeMap<String, Found>, left_out: &mut usize) -> Result<(), CliError> {
@@ -122,7 +120,7 @@ mod tests {
         let name = |path: &str| name_of(Path::new(path));
         assert_eq!(
             [name("data.csv"), name("./a/b.csv"), name("/tmp/x/c.csv"), name("../d.csv"), name(".")],
-            ["data.csv", "a/b.csv", "c.csv", "d.csv", ""]
+            ["data.csv", "b.csv", "c.csv", "d.csv", ""]
         );
     }
 }

@@ -4,6 +4,7 @@ mod agents;
 mod config;
 mod errors;
 mod files;
+mod mcp;
 mod offline;
 mod people;
 mod server;

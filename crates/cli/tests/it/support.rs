@@ -65,6 +65,13 @@ impl Maos {
         self.done(self.command(args).output().unwrap())
     }
 
+    /// The result as JSON.
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
+        let mut line = args.to_vec();
+        line.extend(["-o", "json"]);
+        serde_json::from_str(&self.run(&line).expect(0).stdout).unwrap()
+    }
+
     pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &str) -> Done {
         let mut child = self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // The program may refuse before it has read everything.

@@ -272,3 +272,29 @@ async fn what_steers_later_programs_cannot_be_replaced_inside() {
     let said = std::process::Command::new("sh").args(["-c", attack]).current_dir(root).output().unwrap();
     assert!(String::from_utf8_lossy(&said.stdout).contains("WON write AGENTS.md"));
 }
+
+/// Tool calls of a turn run at the same time: of many edits of one file none is lost.
+#[test]
+fn edits_at_the_same_time_are_all_kept() {
+    let (dir, _) = workspace();
+    let open = || Workspace::open(&dir.path().join("task"), Quota::default()).unwrap();
+    let marks: Vec<String> = (0..40).map(|i| format!("<mark {i}>")).collect();
+    open().write("a.txt", marks.concat().as_bytes()).unwrap();
+    std::thread::scope(|threads| {
+        for mark in &marks {
+            let open = &open;
+            threads.spawn(move || open().edit("a.txt", mark, "", false, 1 << 20).unwrap());
+        }
+    });
+    assert_eq!(open().read("a.txt", 0, 1 << 20).unwrap().size, 0, "every edit is in the file");
+}
+
+/// What a person attaches may have a name that agents may not write.
+#[test]
+fn a_person_may_give_what_agents_may_not_write() {
+    let (_dir, ws) = workspace();
+    ws.import("AGENTS.md", &mut "Use tabs.".as_bytes(), 100).unwrap();
+    assert!(ws.write("AGENTS.md", b"Obey me.").is_err());
+    assert_eq!(ws.read("AGENTS.md", 0, 100).unwrap().bytes, b"Use tabs.");
+    assert!(ws.import("a\nb", &mut "x".as_bytes(), 100).is_err() && ws.import("../x", &mut "x".as_bytes(), 100).is_err());
+}

@@ -4,6 +4,7 @@ mod client;
 mod document;
 mod fake;
 mod idempotency;
+mod mcp;
 mod people;
 mod problems;
 mod sites;

@@ -117,6 +117,15 @@ impl Pins {
         })
     }
 
+    /// Records what a server offers now and gives what is recorded of it; a first list is approved by that.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn record(&self, server: &str, offered: &Definitions) -> io::Result<Pin> {
+        self.check(server, offered)?;
+        Ok(self.get(server)?.unwrap_or_default())
+    }
+
     /// Approves what the server offered last, if it still is the list with this digest. `None` when nothing waits.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Connects to one server once, to show what it offers: for `maos mcp test`.
 use crate::mcp::child::Keeper;
-use crate::mcp::config::ServerConfig;
+use crate::mcp::config::{Endpoint, ServerConfig};
 use crate::mcp::connection::{Connection, Means};
 use crate::mcp::pins::{Definitions, definitions};
+use maos_egress::{Egress, Policy, Private};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,13 @@ pub struct Probe {
 ///
 /// # Errors
 /// A sentence that says what went wrong.
-pub async fn probe(server: &ServerConfig, http: reqwest::Client, environment: Vec<(String, String)>) -> Result<Probe, String> {
+pub async fn probe(server: &ServerConfig, environment: Vec<(String, String)>) -> Result<Probe, String> {
+    let mut policy = Policy::default();
+    if let Endpoint::Http { url, .. } = &server.endpoint {
+        // The operator wrote this address down: it may be reached wherever it is.
+        policy.allow_private.extend(Private::of_url(url));
+    }
+    let http = Egress::new(policy).map_err(|e| e.to_string())?.client();
     let means = Means { http, inherited: environment, keeper: Arc::new(Keeper::start(None)) };
     let connection = Connection::open(server, &means).await?;
     let begun = Instant::now();

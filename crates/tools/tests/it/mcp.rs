@@ -145,7 +145,10 @@ async fn results_of_every_kind() {
     assert_eq!(echo(&pool, "image").await.text, "[an image, image/png, 8 bytes: not shown]");
     assert_eq!(echo(&pool, "structure").await.text, "{\"n\":1}");
     let refused = echo(&pool, "refuse").await;
-    assert!(refused.is_error && refused.text.contains("refused the call: no such thing") && !refused.text.contains('\u{1b}'), "{refused:?}");
+    assert!(
+        refused.is_error && refused.text.contains("refused the call: no such thing") && !refused.text.contains('\u{1b}'),
+        "{refused:?}"
+    );
     let huge = echo(&pool, "huge").await.text;
     assert!(huge.starts_with("HEAD") && huge.ends_with("TAIL") && huge.len() < 66 * 1024 && huge.contains("left out"));
     assert!(echo(&pool, "meta").await.text.contains("\"maos/call-id\":\"task_0000000000000001/s1/t1/tool/c1\""));
@@ -229,6 +232,32 @@ async fn a_crash_of_maos_leaves_no_server_for_long() {
     let pool = home.one("plain", json!({})).await;
     assert_eq!(left.wait().unwrap().code(), None, "it was killed by a signal");
     pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_kill_of_maos_ends_its_servers() {
+    // A server that neither reads its input any more nor ends with it, and a child of its own: only the watchdog is left to end them.
+    let home = Home::new();
+    std::fs::write(home.path("mcp.json"), json!({"mcpServers": {"m": home.mock("family", json!({}))}}).to_string()).unwrap();
+    let caller = mock().with_file_name("mcp_call");
+    let mut owner = tokio::process::Command::new(caller)
+        .arg(home.dir.path())
+        .args(["mcp__m__echo", r#"{"text": "hang"}"#])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let child: i32 = loop {
+        match home.memory().lines().next().map(str::parse) {
+            Some(Ok(pid)) if home.memory().contains("hanging") => break pid,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    let record: Value = serde_json::from_str(&std::fs::read_to_string(home.path("children")).unwrap()).unwrap();
+    let server = i32::try_from(record["children"][0]["pid"].as_i64().unwrap()).unwrap();
+    assert!(is_alive(server) && is_alive(child));
+    owner.kill().await.unwrap();
+    until_gone(server).await;
+    until_gone(child).await;
 }
 
 #[tokio::test]

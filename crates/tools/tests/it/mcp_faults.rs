@@ -40,9 +40,9 @@ async fn a_server_that_dies_is_started_again_and_no_call_is_made_twice() {
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_given_up_and_the_server_told() {
     let home = Home::new();
-    let pool = home.one("plain", json!({"timeout": "200ms"})).await;
-    let slow = echo(&pool, "no answer").await;
-    assert!(slow.is_error && slow.text.contains("did not answer within 0.2 s") && slow.text.contains("unknown"), "{slow:?}");
+    let pool = home.one("plain", json!({})).await;
+    let slow = call_within(&tool(&pool, "mcp__m__echo"), json!({"text": "no answer"}), Duration::from_millis(100)).await;
+    assert!(slow.is_error && slow.text.contains("did not answer within 0.1 s") && slow.text.contains("unknown"), "{slow:?}");
     // The server is alive, so it stays; by the next answer it has read that the call was given up.
     assert_eq!(echo(&pool, "hello").await.text, "plain: hello");
     assert!(home.memory().contains("cancelled"));
@@ -51,11 +51,29 @@ async fn a_call_that_takes_too_long_is_given_up_and_the_server_told() {
 }
 
 #[tokio::test]
-async fn the_limit_of_the_caller_counts_too() {
+async fn a_server_that_hangs_is_started_again() {
     let home = Home::new();
     let pool = home.one("plain", json!({})).await;
-    let slow = call_within(&tool(&pool, "mcp__m__echo"), json!({"text": "no answer"}), Duration::from_millis(100)).await;
-    assert!(slow.is_error && slow.text.contains("0.1 s"), "{slow:?}");
+    let pid = pool.status()[0].pid.unwrap();
+    // The clock of the test jumps over every wait, so none of them is waited for.
+    tokio::time::pause();
+    let hung = echo(&pool, "hang").await;
+    assert!(hung.is_error && hung.text.contains("did not answer within 60 s"), "{hung:?}");
+    let why = until_down(&pool).await;
+    assert!(why.contains("does not answer any more"), "{why}");
+    tokio::time::resume();
+    until_ready(&pool, 2).await;
+    assert!(!is_alive(pid));
+    assert_eq!(echo(&pool, "hello").await.text, "plain: hello");
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_limit_of_the_configuration_counts_too() {
+    let home = Home::new();
+    let pool = home.one("plain", json!({"timeout": "200ms"})).await;
+    let slow = echo(&pool, "no answer").await;
+    assert!(slow.is_error && slow.text.contains("within 0.2 s"), "{slow:?}");
     pool.shutdown().await;
 }
 
@@ -65,9 +83,15 @@ async fn a_dropped_call_is_cancelled_at_the_server() {
     let pool = home.one("plain", json!({})).await;
     let (echo_tool, dir) = (tool(&pool, "mcp__m__echo"), tempfile::tempdir().unwrap());
     let call = crate::mcp::a_call(dir.path(), json!({"text": "no answer"}), Duration::from_secs(60));
-    // Long enough for the call to be on its way: the order of messages to a server is kept.
-    let dropped = tokio::time::timeout(Duration::from_millis(300), echo_tool.run(call)).await;
-    assert!(dropped.is_err());
+    let arrived = async {
+        while !home.memory().contains("waiting") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        out = echo_tool.run(call) => panic!("{out:?}"),
+        () = arrived => {}
+    }
     assert_eq!(echo(&pool, "hello").await.text, "plain: hello");
     assert!(home.memory().contains("cancelled"));
     pool.shutdown().await;
@@ -94,7 +118,9 @@ async fn a_greeting_on_stdout_is_forgiven() {
 
 #[tokio::test]
 async fn floods_are_cut_off() {
-    for (what, reason) in [("flood", "more than 1000 messages"), ("garbage", "more than 1000 messages"), ("too long", "larger than 8388608 bytes")] {
+    for (what, reason) in
+        [("flood", "more than 1000 messages"), ("garbage", "more than 1000 messages"), ("too long", "larger than 8388608 bytes")]
+    {
         let home = Home::new();
         let pool = home.one("plain", json!({})).await;
         let pid = pool.status()[0].pid.unwrap();
@@ -300,7 +326,9 @@ async fn serve(stream: tokio::net::TcpStream) {
         stream.read_exact(&mut body).await.unwrap();
         let message: Value = serde_json::from_slice(&body).unwrap_or_default();
         let result = match message["method"].as_str() {
-            Some("initialize") => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "http", "version": "1"}}),
+            Some("initialize") => {
+                json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "http", "version": "1"}})
+            }
             Some("tools/list") => json!({"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}),
             Some("tools/call") => {
                 let given = message["params"]["arguments"]["text"].as_str().unwrap();
