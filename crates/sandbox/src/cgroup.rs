@@ -8,10 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// CPU share of a run in version 1; the server's is 1024.
-const CPU_SHARES: u64 = 256;
-/// The same in version 2, where the server's is 100.
-const CPU_WEIGHT: u64 = 25;
+/// CPU share of a run in version 1: all of its processes together weigh as much as one ordinary process of the machine, however many they
+/// are. Less would starve even their start on a busy machine. Version 2 begins with the like of it.
+const CPU_SHARES: u64 = 1024;
 /// How long a group may stay busy after its last process died.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two tries to remove a group.
@@ -176,9 +175,8 @@ impl Group {
                 None => {
                     set("memory.max", limits.memory_bytes.to_string())?;
                     set("pids.max", limits.processes.to_string())?;
-                    // These are missing where the kernel has no swap accounting or the CPU controller is not delegated.
+                    // This is missing where the kernel has no swap accounting.
                     let _ = set("memory.swap.max", "0".to_owned());
-                    let _ = set("cpu.weight", CPU_WEIGHT.to_string());
                 }
                 Some(Controller::Memory) => {
                     set("memory.limit_in_bytes", limits.memory_bytes.to_string())?;
