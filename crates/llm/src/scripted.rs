@@ -145,6 +145,9 @@ impl Model for Scripted {
     async fn call(&self, request: &Request, parts: &dyn PartSink) -> Result<Answer, CallError> {
         let planned = self.state.answer(request, &Meta { now_ms: self.now_ms(), ..Meta::default() });
         wait(planned.latency).await;
+        if let Some(calls) = planned.until_calls {
+            self.state.until_calls(calls).await;
+        }
         if let Some(fault) = &planned.fault {
             return Err(self.fail(&planned, fault, parts).await);
         }

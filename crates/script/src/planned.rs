@@ -107,6 +107,8 @@ pub struct Planned {
     pub rule: Arc<str>,
     /// Time before the first byte.
     pub latency: Duration,
+    /// The first byte also waits until the script has had so many calls; see [`crate::ScriptState::until_calls`].
+    pub until_calls: Option<u64>,
     /// Time between two chunks of content; zero: all at once.
     pub drip: Duration,
     /// Bytes of content in a chunk (cut at character borders).

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use maos_engine::message::{Request, Role, StopReason, Usage};
+use tokio::sync::watch;
 
 use crate::cache::{Cache, Fingerprint, Input, Mark, Place};
 use crate::fault::{ErrorBody, Fault, kind_of_status};
@@ -51,6 +52,8 @@ pub struct ScriptState {
     /// How often the conditions of each rule held, and how often it answered.
     counts: Vec<(AtomicU64, AtomicU64)>,
     calls: AtomicU64,
+    /// How many calls came to be answered; watched by answers that wait for others.
+    arrived: watch::Sender<u64>,
     per_request: Mutex<HashMap<(usize, u64), u64>>,
     cache: Cache,
     rate: Option<Rate>,
@@ -69,6 +72,7 @@ impl ScriptState {
         Self {
             counts: script.rules.iter().map(|_| Default::default()).collect(),
             calls: AtomicU64::new(0),
+            arrived: watch::Sender::new(0),
             per_request: Mutex::default(),
             cache: Cache::new(script.cache_enabled, script.cache_min_tokens),
             rate: script.rate_limit.clone().map(Rate::new),
@@ -93,6 +97,7 @@ impl ScriptState {
     /// Decides the answer to one call. The caller waits, streams and fails as it says, and calls [`Self::first_token`] when the first byte of content leaves.
     pub fn answer(&self, request: &Request, meta: &Meta) -> Planned {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        self.arrived.send_modify(|n| *n += 1);
         let print = Fingerprint::of(request, meta.marks);
         let prompt = last_prompt(request);
         let refuse = |rule: &str, status: u16, message: String| self.refuse(request, call, rule, status, message, meta);
@@ -144,6 +149,7 @@ impl ScriptState {
         Planned {
             rule: rule.name.clone(),
             latency: rule.latency.draw(seed),
+            until_calls: rule.until_calls,
             drip: rule.drip.draw(mix(seed)),
             chunk_bytes: rule.says.chunk_bytes,
             pieces,
@@ -166,6 +172,12 @@ impl ScriptState {
     /// The first byte of content of this answer leaves now: what it writes to the prompt cache can be read from here on.
     pub fn first_token(&self, planned: &Planned) {
         self.cache.warm(&planned.warms, planned.at_ms);
+    }
+
+    /// Waits until so many calls have come to be answered, the waiting one included.
+    pub async fn until_calls(&self, calls: u64) {
+        let mut arrived = self.arrived.subscribe();
+        arrived.wait_for(|n| *n >= calls).await.map(drop).expect("the sender is a field of this state");
     }
 
     fn choose(&self, seen: &Seen, request_hash: u64) -> Option<(&Rule, u64)> {
@@ -209,6 +221,7 @@ impl ScriptState {
         Planned {
             rule: rule.into(),
             latency: std::time::Duration::ZERO,
+            until_calls: None,
             drip: std::time::Duration::ZERO,
             chunk_bytes: CHUNK_BYTES_DEFAULT,
             pieces: Vec::new(),

@@ -73,6 +73,7 @@ pub(crate) struct RuleYaml {
     #[serde(default)]
     pub(crate) reply: ReplyYaml,
     pub(crate) latency_ms: Option<Millis>,
+    pub(crate) until_calls: Option<u64>,
     pub(crate) drip: Option<Millis>,
     pub(crate) fault: Option<FaultYaml>,
     #[serde(default)]

@@ -89,8 +89,8 @@ struct WireMessage<'a> {
 
 struct Content<'a> {
     blocks: &'a [Block],
-    /// Index of the block after which a cache boundary is set.
-    cache_at: Option<usize>,
+    /// Indexes of the blocks after which a cache boundary is set.
+    cache_at: [Option<usize>; 2],
 }
 
 impl Serialize for Messages<'_> {
@@ -102,11 +102,10 @@ impl Serialize for Messages<'_> {
             if !message.content.iter().any(|b| sent(b, message.role)) {
                 continue;
             }
-            let cache_at = (Some(i) == last)
-                .then(|| message.content.iter().rposition(|b| sent(b, message.role)))
-                .flatten()
-                // Thinking cannot carry a boundary.
-                .filter(|at| !matches!(message.content[*at], Block::Thinking { .. } | Block::RedactedThinking { .. }));
+            // What agents share ends inside the first message, after the task; everything so far is read again in the next turn.
+            let at_task = (i == 0).then(|| shared_end(message)).flatten();
+            let at_end = (Some(i) == last).then(|| message.content.iter().rposition(|b| sent(b, message.role) && bears_mark(b))).flatten();
+            let cache_at = [at_task, at_end];
             let role = match message.role {
                 Role::User => "user",
                 Role::Assistant => "assistant",
@@ -115,6 +114,19 @@ impl Serialize for Messages<'_> {
         }
         seq.end()
     }
+}
+
+/// Where the part of the first message that several agents share ends, if it is a part.
+fn shared_end(message: &Message) -> Option<usize> {
+    let mut blocks = message.content.iter().enumerate().filter(|(_, b)| sent(b, message.role));
+    let (first, block) = blocks.next()?;
+    blocks.next()?;
+    (message.role == Role::User && bears_mark(block)).then_some(first)
+}
+
+/// Thinking cannot carry a cache boundary.
+fn bears_mark(block: &Block) -> bool {
+    !matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. })
 }
 
 /// Empty text is refused by the API, and so is thinking that carries no signature of its own (it came from elsewhere).
@@ -182,7 +194,7 @@ impl Serialize for Content<'_> {
                 continue;
             }
             let block = wire(block);
-            if self.cache_at == Some(i) {
+            if self.cache_at.contains(&Some(i)) {
                 seq.serialize_element(&Cached { block, cache_control: CACHE })?;
             } else {
                 seq.serialize_element(&block)?;
@@ -337,6 +349,28 @@ mod tests {
             ],
         });
         assert_eq!(written(&request(), Accepts::default()), want);
+    }
+
+    #[test]
+    fn the_shared_part_of_the_first_message_is_marked_and_marks_are_four_at_most() {
+        let text = |t: &str| Block::Text { text: t.into() };
+        let mut request = request();
+        request.messages[0].content = vec![text("the task"), text("your step")];
+        let marks = |w: &Value| w.to_string().matches("cache_control").count();
+        let whole = written(&request, Accepts::default());
+        let first = &whole["messages"][0]["content"];
+        assert_eq!(first[0]["cache_control"], json!({"type": "ephemeral"}));
+        assert_eq!(first[1].get("cache_control"), None);
+        assert_eq!(marks(&whole), 4, "tools, system, task, end: the API takes no more");
+        // The first message is the last too: both of its marks are set.
+        request.messages.truncate(1);
+        let whole = written(&request, Accepts::default());
+        let first = &whole["messages"][0]["content"];
+        assert!(first[0].get("cache_control").is_some() && first[1].get("cache_control").is_some());
+        assert_eq!(marks(&whole), 4);
+        // What is not sent is no part.
+        request.messages[0].content[1] = text(" ");
+        assert_eq!(marks(&written(&request, Accepts::default())), 3);
     }
 
     #[test]

@@ -2,3 +2,4 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 mod harness;
 mod life;
+mod prefix;

@@ -41,8 +41,13 @@ impl Conn {
         if time.is_zero() {
             return Ok(());
         }
+        self.wait_for(tokio::time::sleep(time)).await
+    }
+
+    /// Waits for something; ends early when the client goes.
+    pub(crate) async fn wait_for(&mut self, what: impl Future<Output = ()>) -> Result<(), Gone> {
         tokio::select! {
-            () = tokio::time::sleep(time) => Ok(()),
+            () = what => Ok(()),
             gone = self.until_gone() => Err(gone),
         }
     }

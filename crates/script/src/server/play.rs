@@ -62,6 +62,9 @@ impl Player<'_> {
     /// Plays it. The result: how it ended, and whether the connection can be kept.
     pub(crate) async fn play(&mut self, open: &mut Open) -> Result<(Outcome, bool), Gone> {
         self.conn.wait(self.planned.latency).await?;
+        if let Some(calls) = self.planned.until_calls {
+            self.conn.wait_for(self.state.until_calls(calls)).await?;
+        }
         let laid = match &self.planned.fault {
             Some(Fault::NoHeader) => return Err(self.conn.until_gone().await),
             Some(Fault::Reset { after_bytes: None }) => {
