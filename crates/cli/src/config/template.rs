@@ -96,12 +96,16 @@ fn example(key: &Key) -> String {
         (None, Kind::Money) => "5.00".to_owned(),
         (None, Kind::Choice(words)) => format!("{:?}", words[0]),
         (None, Kind::List) => "[]".to_owned(),
-        (None, Kind::Pairs) => "{\"old-model\": \"new-model\"}".to_owned(),
+        (None, Kind::Pairs) => match key.name {
+            "tools.approval" => "{\"run_shell\": \"always\"}".to_owned(),
+            "tools.secrets" => "{\"patent_key\": \"the key itself, or a variable\"}".to_owned(),
+            _ => "{\"old-model\": \"new-model\"}".to_owned(),
+        },
         (None, Kind::Path) => "\"~/path/to/file\"".to_owned(),
         (None, Kind::Text | Kind::Url) => match key.name {
             "database.primary_url" => "\"postgresql://username:password@localhost:5432/maos\"".to_owned(),
             "redis.url" => "\"redis://localhost:6379/0\"".to_owned(),
-            name if name.ends_with("api_key") => "\"${OPENAI_API_KEY}\"".to_owned(),
+            name if name.ends_with("api_key") => format!("\"${{{}}}\"", key.env.first().copied().unwrap_or("OPENAI_API_KEY")),
             _ => "\"\"".to_owned(),
         },
     }
@@ -147,7 +151,11 @@ mod tests {
             })
             .collect();
         let uncommented = uncommented.replace("\"\"", "\"http://x\"");
-        let content = file::read(&uncommented, Some(&Env::of(&[("OPENAI_API_KEY", "k"), ("CLAUDE_API_KEY", "k")]))).unwrap();
+        let content = file::read(
+            &uncommented,
+            Some(&Env::of(&[("OPENAI_API_KEY", "k"), ("CLAUDE_API_KEY", "k"), ("BRAVE_API_KEY", "k"), ("TAVILY_API_KEY", "k")])),
+        )
+        .unwrap();
         assert_eq!(content.entries.len(), KEYS.len(), "{uncommented}");
     }
 }
