@@ -57,7 +57,7 @@ pub enum RuntimeError {
         what: String,
     },
     /// No such question.
-    #[error("{task} has no open question '{question}': {why}")]
+    #[error("{task} has no open question{}: {why}", if question.is_empty() { String::new() } else { format!(" '{question}'") })]
     NoQuestion {
         /// The task.
         task: TaskId,
