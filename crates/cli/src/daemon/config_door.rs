@@ -104,11 +104,10 @@ impl ConfigDoor for FileConfig {
     }
 }
 
-/// Programs that are run and the addresses and keys of the door itself are not changed through the door.
+/// Programs that are run, the addresses and keys of the door itself, and the fence around agents are not changed through the door.
 fn is_writable(key: &Key) -> bool {
     !matches!(key.name, "api.host" | "api.allowed_hosts" | "local.llama_server" | "scripted.script")
-        && key.section() != "auth"
-        && key.section() != "cli"
+        && !matches!(key.section(), "auth" | "cli" | "sandbox" | "web" | "tools")
 }
 
 fn invalid(detail: &str) -> Box<Problem> {
