@@ -213,6 +213,24 @@ rules:
 }
 
 #[tokio::test]
+async fn calls_that_must_meet_wait_for_each_other() {
+    for which in [0, 1] {
+        let stage = Stage::new("rules: [{until_calls: 2, reply: {text: met}}]").await;
+        let (name, options) = stage.all(patient()).into_iter().nth(which).expect("three");
+        let (_models, model) = chosen(options);
+        let asked = request(&model);
+        let mut first = std::pin::pin!(model.call(&asked, &NoParts));
+        tokio::select! {
+            biased;
+            early = &mut first => panic!("{name}: answered alone: {early:?}"),
+            () = std::future::ready(()) => {}
+        }
+        let (first, second) = tokio::join!(first, model.call(&asked, &NoParts));
+        assert_eq!((first.expect(name).reply.text(), second.expect(name).reply.text()), ("met".into(), "met".into()));
+    }
+}
+
+#[tokio::test]
 async fn the_free_check_lists_the_models_of_the_script() {
     let stage = Stage::new("models: [one, two]\nrules: [{reply: {text: x}}]").await;
     for (name, options) in stage.all(patient()).into_iter().skip(1) {

@@ -51,6 +51,7 @@ fn read_and_written(usages: &[Usage]) -> (u64, u64) {
 }
 
 /// Exactly one of the six wrote the prefix, five read it.
+#[expect(clippy::print_stdout, reason = "the figures are for whoever asks for them")]
 fn assert_paid_once(usages: &[Usage], context_bytes: usize) {
     assert_eq!(usages.len(), AGENTS);
     let (writers, readers): (Vec<&Usage>, Vec<&Usage>) = usages.iter().partition(|u| u.cache_read_tokens == 0);
