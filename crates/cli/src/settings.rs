@@ -284,6 +284,7 @@ fn tools(home: &Home, config: &Config, start: &Start) -> Result<maos_runtime::To
         network_allow: all(config, "sandbox.network_allow")?,
         policy,
         search: search(config)?,
+        provider_search: config.text("web.search") == Some("provider"),
         quota,
         memory_bytes: config.size("agents.defaults.max_memory").unwrap_or(standard.memory_bytes),
         agents_dir: Some(home.agents()),

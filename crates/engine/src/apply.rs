@@ -33,9 +33,9 @@ impl Task {
                 let open = OpenCall { attempt: *attempt, not_before: *not_before, reserved: *reserved, at };
                 self.on_requested(at, effect, model, open, (*last, *compact));
             }
-            Event::ModelReplied { effect, reply, calls, stop, usage, cost, sent_at } => {
+            Event::ModelReplied { effect, reply, calls, stop, usage, cost, sent_at, taint } => {
                 let paid = Paid { reply: reply.clone(), stop: stop.clone(), usage: *usage, cost: *cost, sent_at: *sent_at, at };
-                self.on_replied(effect, paid, calls);
+                self.on_replied(effect, paid, calls, *taint);
             }
             Event::ModelFailed { effect, class, message, possibly_billed } => {
                 self.on_model_failed(effect, *class, message, *possibly_billed)
@@ -422,7 +422,7 @@ impl Task {
         self.changed.0.insert(effect.place.clone());
     }
 
-    fn on_replied(&mut self, effect: &EffectId, paid: Paid, calls: &[AskedCall]) {
+    fn on_replied(&mut self, effect: &EffectId, paid: Paid, calls: &[AskedCall], taint: Taint) {
         self.close_call(effect, false);
         self.usage += paid.usage;
         self.calls += 1;
@@ -433,6 +433,7 @@ impl Task {
         let Some(run) = self.runs.get_mut(&effect.place) else {
             return;
         };
+        run.taint = run.taint.and(taint);
         run.usage += paid.usage;
         run.cost = run.cost.plus(paid.cost.unwrap_or_default());
         if let Some(turn) = run.turn_mut(effect.turn) {

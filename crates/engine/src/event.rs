@@ -200,6 +200,9 @@ pub enum Event {
         cost: Option<Money>,
         /// When the request left (after the rate gate).
         sent_at: Time,
+        /// What tools of the provider brought into the conversation.
+        #[serde(default, skip_serializing_if = "Taint::is_none")]
+        taint: Taint,
     },
     /// An attempt failed.
     ModelFailed {

@@ -66,6 +66,12 @@ pub enum Block {
         #[serde(default)]
         is_error: bool,
     },
+    /// A block of a tool that the provider runs itself (its own web search): the call, or the result. Kept as it came, sent back unchanged to
+    /// the same provider and left out for any other. What such tools find is text of strangers.
+    Provider {
+        /// The block in the provider's own form.
+        block: Value,
+    },
 }
 
 /// One message of a conversation.
@@ -125,6 +131,9 @@ pub struct Request {
     /// Tools offered. Shared: they are the same for all agents of a type, and a thousand requests may be held at once.
     #[serde(with = "shared")]
     pub tools: Arc<[ToolSpec]>,
+    /// Tools that the provider runs itself, in its own form. A provider is only given its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provider_tools: Vec<Value>,
     /// Which tool may or must be used.
     #[serde(default)]
     pub tool_choice: ToolChoice,
@@ -189,9 +198,16 @@ pub struct Usage {
     pub cache_write_5m_tokens: u64,
     /// Input tokens written to the 1-hour cache.
     pub cache_write_1h_tokens: u64,
+    /// Web searches that the provider made by itself; they are charged by the piece.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub web_searches: u64,
     /// The provider gave no (or an impossible) usage; these figures are our estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Usage {
@@ -209,6 +225,7 @@ impl std::ops::AddAssign for Usage {
         self.cache_read_tokens = self.cache_read_tokens.saturating_add(o.cache_read_tokens);
         self.cache_write_5m_tokens = self.cache_write_5m_tokens.saturating_add(o.cache_write_5m_tokens);
         self.cache_write_1h_tokens = self.cache_write_1h_tokens.saturating_add(o.cache_write_1h_tokens);
+        self.web_searches = self.web_searches.saturating_add(o.web_searches);
         self.estimated = self.estimated || o.estimated;
     }
 }
@@ -230,6 +247,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// A tool of the provider has brought something into this reply.
+    pub fn has_provider_blocks(&self) -> bool {
+        self.content.iter().any(|b| matches!(b, Block::Provider { .. }))
+    }
+
     /// All text blocks joined.
     pub fn text(&self) -> String {
         let mut out = String::new();

@@ -39,7 +39,11 @@ fn asked(reply: &Reply) -> Vec<Asked<'_>> {
         let call = match block {
             Block::ToolUse { id, name, input } => Asked { id, name, args: Ok(input) },
             Block::BadToolUse { id, name, error, .. } => Asked { id, name, args: Err(error) },
-            Block::Text { .. } | Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolResult { .. } => continue,
+            Block::Text { .. }
+            | Block::Thinking { .. }
+            | Block::RedactedThinking { .. }
+            | Block::ToolResult { .. }
+            | Block::Provider { .. } => continue,
         };
         // A second call with the same id is answered by the first one's result.
         if !out.iter().any(|c| c.id == call.id) {
@@ -80,6 +84,8 @@ impl Task {
             usage: reply.usage,
             cost,
             sent_at,
+            // Pages of strangers, read by the provider: known before any call of this reply is looked at.
+            taint: if reply.has_provider_blocks() { Taint::UNTRUSTED } else { Taint::NONE },
         };
         self.emit(now, event, out);
         let place = &effect.place;

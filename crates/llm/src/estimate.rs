@@ -23,6 +23,7 @@ pub(crate) fn request_tokens(request: &Request) -> u64 {
         parts += 1;
         bytes += tool.name.len() + tool.description.len() + json_bytes(&tool.input_schema);
     }
+    bytes += request.provider_tools.iter().map(json_bytes).sum::<usize>();
     tokens(bytes) + parts * OVERHEAD_TOKENS
 }
 
@@ -39,6 +40,7 @@ fn block_bytes(block: &Block) -> usize {
         Block::ToolUse { name, input, .. } => name.len() + json_bytes(input),
         Block::BadToolUse { name, raw, .. } => name.len() + raw.len(),
         Block::ToolResult { content, .. } => content.len(),
+        Block::Provider { block } => json_bytes(block),
     }
 }
 

@@ -26,4 +26,4 @@ pub use models::{Chosen, ConfigError, Models, connect};
 pub use options::{
     ClaudeOptions, Fallback, LocalOptions, ModelRef, OpenAiOptions, Options, Provider, RateOptions, ScriptedOptions, Timeouts,
 };
-pub use prices::{Money, Price, PriceTable};
+pub use prices::{Money, Price, PriceTable, WEB_SEARCH};

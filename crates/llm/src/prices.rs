@@ -14,6 +14,9 @@ pub use self::table::{PriceError, PriceTable};
 /// Money in nano-USD (1e-9 USD).
 pub type Money = i64;
 
+/// A web search that the provider makes by itself: 10 USD for a thousand. The tokens of what it finds are charged as input.
+pub const WEB_SEARCH: Money = 10_000_000;
+
 /// Prices in nano-USD per million tokens, one per class; they are stored, never derived from one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
@@ -52,7 +55,7 @@ impl Price {
             Some((above, rates)) if prompt > above => rates,
             Some(_) | None => self.rates,
         };
-        rates.cost(usage)
+        rates.cost(usage).saturating_add(i64::try_from(usage.web_searches).unwrap_or(i64::MAX).saturating_mul(WEB_SEARCH))
     }
 
     /// The most a call can cost: its input all at the dearest input rate that may apply, and all the output it may produce.

@@ -124,6 +124,7 @@ fn reply(planned: Planned) -> Reply {
             Piece::Text(text) => Block::Text { text },
             Piece::Thinking { text, signature } => Block::Thinking { thinking: text, signature },
             Piece::Redacted(data) => Block::RedactedThinking { data },
+            Piece::Server(block) => Block::Provider { block },
             Piece::Tool { id, name, json } => tool_block(id, name, json, None, cut && i == last),
         })
         .collect();
@@ -144,6 +145,7 @@ fn limits(planned: &Planned) -> Option<Limits> {
 impl Model for Scripted {
     async fn call(&self, request: &Request, parts: &dyn PartSink) -> Result<Answer, CallError> {
         let planned = self.state.answer(request, &Meta { now_ms: self.now_ms(), ..Meta::default() });
+        self.state.begins();
         wait(planned.latency).await;
         if let Some(calls) = planned.until_calls {
             self.state.until_calls(calls).await;

@@ -6,7 +6,7 @@ use crate::agents::Definition;
 use crate::bodies::Bodies;
 use crate::options::Options;
 use crate::read_output::floor;
-use crate::tools::ToolBox;
+use crate::tools::{PROVIDER_SEARCHES_MAX, ToolBox};
 use maos_engine::consensus::{CAST_VOTE, Choice};
 use maos_engine::decide::{Mode, Quote, Quoter};
 use maos_engine::ids::{EffectId, Place, StepId, TaskId};
@@ -15,7 +15,7 @@ use maos_engine::money::Money;
 use maos_engine::plan;
 use maos_engine::task::{Ballot, CallState, Run, Task, Turn};
 use maos_engine::{Time, body::hex};
-use maos_llm::{Chosen, ModelRef, Models, Provider};
+use maos_llm::{Chosen, ModelRef, Models, Provider, WEB_SEARCH};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -38,6 +38,8 @@ const CONDENSED_PIECE_BYTES_MAX: usize = 4 * 1024;
 const LOCAL_OUTPUT_TOKENS_MAX: u32 = 1_024;
 /// Bytes of a request that are not in its texts (framing), for the worst case.
 const OVERHEAD_TOKENS: u64 = 512;
+/// What one search of the provider may add to the input, in tokens: an estimate, the provider gives no bound.
+const SEARCH_TOKENS: u64 = 20_000;
 /// Bytes of a token of English or code, at least; for telling when a conversation becomes too long.
 const TOKEN_BYTES: u64 = 3;
 /// A conversation is condensed when prompt and reply would fill this share of the model's window, in hundredths.
@@ -93,7 +95,9 @@ impl Quoter for Prompter<'_> {
         let tokens = text.len() as u64 + OVERHEAD_TOKENS;
         let output = u64::from(prepared.request.max_output_tokens);
         let price = self.models.and_then(|m| m.price(prepared.chosen.provider, &prepared.chosen.name, self.now.0 / 1_000));
-        let reserve = price.map(|p| Money(p.worst_case(tokens, output)));
+        let searches = if prepared.request.provider_tools.is_empty() { 0 } else { u64::from(PROVIDER_SEARCHES_MAX) };
+        let fees = if searches == 0 { Money::ZERO } else { Money(WEB_SEARCH * i64::from(PROVIDER_SEARCHES_MAX)) };
+        let reserve = price.map(|p| Money(p.worst_case(tokens + searches * SEARCH_TOKENS, output)).plus(fees));
         let window = u64::from(self.window(prepared.chosen.provider));
         let crowded = (text.len() as u64 / TOKEN_BYTES + output) * 100 > window * CROWDED_PERCENT;
         let model = prepared.chosen.name.to_string();
@@ -152,12 +156,17 @@ impl Prompter<'_> {
                 (self.tools.offered(run.kind.as_str(), chosen.provider), choice)
             }
         };
+        let provider_tools = match &effect.place {
+            Place::Step(_) if mode != Mode::Compact => self.tools.provider_tools(run.kind.as_str(), chosen.provider),
+            _ => vec![],
+        };
         let armed = !tools.is_empty();
         let request = Request {
             model: chosen.name.to_string(),
             system: self.system(task, run, &effect.place, (small, armed)),
             messages: self.messages(task, run, effect, mode, (small, armed)),
             tools,
+            provider_tools,
             tool_choice,
             max_output_tokens: most,
             temperature_milli: None,
@@ -251,6 +260,7 @@ impl Prompter<'_> {
                     Block::ToolUse { name, input, .. } => {
                         writeln!(out, "You called {name}: {}", head_tail(&input.to_string(), CONDENSED_PIECE_BYTES_MAX))
                     }
+                    Block::Provider { block } => writeln!(out, "{}", provider_words(block)),
                     _ => Ok(()),
                 };
             }
@@ -427,6 +437,16 @@ fn cast_vote() -> ToolSpec {
             "confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "How sure you are."},
             "reason": {"type": "string", "description": "Why. If you reject: what exactly must change."}}}),
     }
+}
+
+/// A search of the provider in words: what was asked, or what was found.
+fn provider_words(block: &serde_json::Value) -> String {
+    if let Some(query) = block["input"]["query"].as_str() {
+        return format!("You searched the web for: {}", head_tail(query, CONDENSED_PIECE_BYTES_MAX));
+    }
+    let found = block["content"].as_array().into_iter().flatten();
+    let lines: Vec<String> = found.map(|f| format!("{} {}", f["title"].as_str().unwrap_or(""), f["url"].as_str().unwrap_or(""))).collect();
+    format!("The search found: {}", head_tail(&lines.join("; "), CONDENSED_PIECE_BYTES_MAX))
 }
 
 /// An output as it is given to somebody: whole, or head and tail and how to read the rest.

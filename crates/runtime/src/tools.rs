@@ -7,10 +7,14 @@ use maos_engine::message::ToolSpec;
 use maos_engine::share::{self, ASK_HUMAN};
 use maos_llm::Provider;
 pub use maos_tools::{Approval, Call, Nature, Output, Outward, Tool};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The tool by which the web is searched, whoever does it.
+pub(crate) const WEB_SEARCH: &str = "web_search";
+/// Most searches of the provider in one call.
+pub(crate) const PROVIDER_SEARCHES_MAX: u32 = 5;
 /// Longest name quoted back, characters.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -26,6 +30,7 @@ pub struct ToolBox {
     plain: Arc<[ToolSpec]>,
     skills: String,
     local_tools: bool,
+    provider_search: bool,
 }
 
 /// What a tool box is made of.
@@ -42,6 +47,8 @@ pub struct Contents {
     pub skills: String,
     /// Small models on this machine are offered tools too.
     pub local_tools: bool,
+    /// The web is searched by the model's own provider, where it has such a tool.
+    pub provider_search: bool,
 }
 
 impl Default for ToolBox {
@@ -60,6 +67,7 @@ impl ToolBox {
             approvals: BTreeMap::new(),
             skills: String::new(),
             local_tools: false,
+            provider_search: false,
         })
     }
 
@@ -77,6 +85,7 @@ impl ToolBox {
             plain: share::tool_specs().into(),
             skills: contents.skills,
             local_tools: contents.local_tools,
+            provider_search: contents.provider_search,
         };
         let offered = |d: &Definition| {
             let own = this.tools.iter().filter(|(name, _)| this.may(&d.name, name)).map(|(_, t)| t.spec());
@@ -110,6 +119,15 @@ impl ToolBox {
             return Arc::default();
         }
         Arc::clone(self.offered.get(kind).unwrap_or(&self.plain))
+    }
+
+    /// The provider's own tools for agents of a type: its web search, in its own form, where they may search and nobody has to be asked
+    /// before (the provider asks nobody).
+    pub fn provider_tools(&self, kind: &str, provider: Provider) -> Vec<Value> {
+        let consent = self.approvals.get(WEB_SEARCH) == Some(&Approval::Always);
+        let has = self.provider_search && provider == Provider::Claude && !consent && self.may(kind, WEB_SEARCH);
+        let search = || json!({"type": "web_search_20250305", "name": WEB_SEARCH, "max_uses": PROVIDER_SEARCHES_MAX});
+        has.then(search).into_iter().collect()
     }
 
     /// Whether an agent of this type may use a tool.

@@ -2,7 +2,7 @@
 //! Opened once; the folders are looked at again when something in them has changed, and a new [`ToolBox`] is made.
 use crate::agents::{Definitions, Known};
 use crate::read_output::ReadOutput;
-use crate::tools::{Approval, Contents, Tool, ToolBox};
+use crate::tools::{Approval, Contents, Tool, ToolBox, WEB_SEARCH};
 use maos_egress::{Egress, HostPattern, Policy, Private};
 use maos_sandbox::{Choice, Helper, Quota, Sandbox};
 use maos_store::Store;
@@ -34,6 +34,8 @@ pub struct ToolOptions {
     pub policy: Policy,
     /// Where the web is searched; no search without one.
     pub search: Option<SearchBackend>,
+    /// The web is searched by the model's own provider, where it has such a tool.
+    pub provider_search: bool,
     /// Most a workspace may hold.
     pub quota: Quota,
     /// Most memory of the programs of one agent, bytes.
@@ -65,6 +67,7 @@ impl Default for ToolOptions {
             network_allow: vec![],
             policy: Policy::default(),
             search: None,
+            provider_search: false,
             quota: Quota::default(),
             memory_bytes: MEMORY_BYTES_DEFAULT,
             agents_dir: None,
@@ -227,6 +230,7 @@ impl Toolset {
             approvals: o.approvals.clone(),
             skills: skills.prompt_lines(),
             local_tools: o.local_tools,
+            provider_search: o.provider_search,
         })
     }
 
@@ -234,6 +238,7 @@ impl Toolset {
         let mut known = Known::shipped();
         let mut offered: std::collections::BTreeSet<String> = tools.iter().chain(common).map(|t| t.spec().name).collect();
         offered.extend([maos_engine::share::ASK_HUMAN.to_owned()]);
+        offered.extend(self.options.provider_search.then(|| WEB_SEARCH.to_owned()));
         for (name, why) in known.tools.iter().filter(|t| !offered.contains(*t)).map(|t| (t.clone(), self.why_missing(t))) {
             known.documented.insert(name, why);
         }
@@ -251,7 +256,7 @@ impl Toolset {
     /// Why a tool that ships is not there.
     fn why_missing(&self, tool: &str) -> String {
         match tool {
-            "web_search" => "no search is configured: maos config set web.search searxng (or brave, tavily)".into(),
+            "web_search" => "no search is configured: maos config set web.search searxng (or brave, tavily, provider)".into(),
             "run_shell" | "run_python" => match &self.sandbox {
                 Err(why) => format!("programs cannot be run: {why}"),
                 Ok(_) => "this machine has no Python 3; install it".into(),
@@ -280,12 +285,24 @@ impl Toolset {
 
     fn web_health(&self) -> ToolHealth {
         match &self.options.search {
+            None if self.options.provider_search && self.options.approvals.get(WEB_SEARCH) == Some(&Approval::Always) => ToolHealth {
+                part: "web",
+                ok: false,
+                detail: "fetch; web_search needs consent for each call, and the model's provider asks nobody: it is not offered".into(),
+                fix: Some("maos config set web.search searxng (or brave, tavily), or change tools.approval".into()),
+            },
+            None if self.options.provider_search => ToolHealth {
+                part: "web",
+                ok: true,
+                detail: "fetch, search by the model's own provider: agents that ask Claude are offered it, others are not".into(),
+                fix: None,
+            },
             Some(backend) => ToolHealth { part: "web", ok: true, detail: format!("fetch, search by {}", backend.name()), fix: None },
             None => ToolHealth {
                 part: "web",
                 ok: true,
                 detail: "fetch; no search is configured, so agents are not offered web_search".into(),
-                fix: Some("maos config set web.search searxng && maos config set web.searxng_url URL (or brave, tavily)".into()),
+                fix: Some("maos config set web.search searxng && maos config set web.searxng_url URL (or brave, tavily, provider)".into()),
             },
         }
     }

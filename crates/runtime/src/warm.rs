@@ -51,7 +51,7 @@ fn prefix(request: &Request) -> Option<Key> {
         Some(Block::Text { text }) => text.as_str(),
         _ => "",
     };
-    let tools = serde_json::to_string(&request.tools[..]).expect("tools are plain data");
+    let tools = serde_json::to_string(&(&request.tools[..], &request.provider_tools)).expect("tools are plain data");
     if request.system.len() + task.len() + tools.len() < PREFIX_BYTES_MIN {
         return None;
     }
@@ -209,6 +209,7 @@ mod tests {
             system: "s".into(),
             messages: vec![Message { role: Role::User, content }],
             tools: Arc::default(),
+            provider_tools: vec![],
             tool_choice: ToolChoice::Auto,
             max_output_tokens: 1,
             temperature_milli: None,

@@ -67,12 +67,17 @@ impl Fingerprint {
     pub(crate) fn of(request: &Request, marks: &[Mark]) -> Self {
         let mut reader = Reader { hasher: DefaultHasher::new(), bytes: 0, boundaries: Vec::new(), marks };
         request.model.hash(&mut reader.hasher);
+        for (i, tool) in request.provider_tools.iter().enumerate() {
+            tool.hash(&mut reader.hasher);
+            reader.bytes += value_bytes(tool);
+            reader.boundary(Place::Tools { count: i + 1 });
+        }
         for (i, tool) in request.tools.iter().enumerate() {
             tool.name.hash(&mut reader.hasher);
             tool.description.hash(&mut reader.hasher);
             tool.input_schema.hash(&mut reader.hasher);
             reader.bytes += (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
-            reader.boundary(Place::Tools { count: i + 1 });
+            reader.boundary(Place::Tools { count: request.provider_tools.len() + i + 1 });
         }
         reader.system(&request.system);
         for (m, message) in request.messages.iter().enumerate() {
@@ -144,6 +149,7 @@ fn hash_block(block: &Block, hasher: &mut DefaultHasher) {
         Block::RedactedThinking { data } => (2u8, data).hash(hasher),
         Block::ToolUse { id, name, input } => (3u8, id, name, input).hash(hasher),
         Block::BadToolUse { id, name, raw, .. } => (4u8, id, name, raw).hash(hasher),
+        Block::Provider { block } => (6u8, block).hash(hasher),
         Block::ToolResult { tool_use_id, content, is_error } => (5u8, tool_use_id, content, is_error).hash(hasher),
     }
 }

@@ -16,6 +16,7 @@ mod ranges;
 mod rate;
 mod reply;
 mod script;
+mod search;
 pub mod server;
 mod state;
 mod template;

@@ -117,7 +117,12 @@ fn block_contains(block: &Block, needle: &str) -> bool {
         Block::ToolUse { name, input, .. } => name.contains(needle) || input.to_string().contains(needle),
         Block::BadToolUse { name, raw, .. } => name.contains(needle) || raw.contains(needle),
         Block::ToolResult { content, .. } => content.contains(needle),
+        Block::Provider { block } => block.to_string().contains(needle),
     }
+}
+
+fn offered(request: &Request, name: &str) -> bool {
+    request.tools.iter().any(|tool| tool.name == name) || request.provider_tools.iter().any(|tool| tool["name"] == name)
 }
 
 fn transcript_contains(messages: &[Message], needle: &str) -> bool {
@@ -139,7 +144,7 @@ impl Matcher {
         self.turn.as_ref().is_none_or(|turn| turn.contains(seen.turn))
             && self.stream.is_none_or(|stream| stream == seen.stream)
             && self.model.as_ref().is_none_or(|glob| glob.matches(&request.model))
-            && self.has_tool.as_ref().is_none_or(|name| request.tools.iter().any(|tool| tool.name == *name))
+            && self.has_tool.as_ref().is_none_or(|name| offered(request, name))
             && named(self.last_is_tool_result.as_ref(), seen.last_result.as_ref().map(|last| last.tool))
             && self.last_is_error.is_none_or(|is| seen.last_result.as_ref().is_some_and(|last| last.is_error) == is)
             && named(self.json_schema.as_ref(), seen.json_schema)

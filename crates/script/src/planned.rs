@@ -11,6 +11,9 @@ use crate::yaml::WireYaml;
 /// Most bytes of a garbled tool input that are kept in the engine's words.
 const BAD_INPUT_BYTES_MAX: usize = 4 << 10;
 
+/// The kind of a call of a tool that the provider runs itself.
+pub(crate) const SERVER_TOOL_USE: &str = "server_tool_use";
+
 /// One block of the reply, as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -34,6 +37,8 @@ pub enum Piece {
         /// The arguments as text; usually JSON, garbled when the script says so.
         json: String,
     },
+    /// A block of a tool that the provider runs itself.
+    Server(serde_json::Value),
 }
 
 /// One thing a client of a stream sees.
@@ -168,7 +173,11 @@ impl Planned {
             match piece {
                 Piece::Text(text) => Box::new(chunks(text, size).map(Part::Text)),
                 Piece::Thinking { text, .. } => Box::new(chunks(text, size).map(Part::Thinking)),
-                Piece::Redacted(_) => Box::new(std::iter::empty()),
+                Piece::Server(block) if block["type"] == SERVER_TOOL_USE => {
+                    let text = |key: &str| block[key].as_str().unwrap_or("");
+                    Box::new(std::iter::once(Part::ToolStart { id: text("id"), name: text("name") }))
+                }
+                Piece::Redacted(_) | Piece::Server(_) => Box::new(std::iter::empty()),
                 Piece::Tool { id, name, json } => {
                     Box::new(std::iter::once(Part::ToolStart { id, name }).chain(chunks(json, size).map(Part::ToolJson)))
                 }
@@ -188,13 +197,15 @@ fn figures(said: [i64; 5], counted: Usage) -> Usage {
         }
     }
     let [input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens] = tokens;
-    Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated: false }
+    let web_searches = counted.web_searches;
+    Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, web_searches, estimated: false }
 }
 
 fn block_of(piece: &Piece) -> Block {
     match piece {
         Piece::Text(text) => Block::Text { text: text.clone() },
         Piece::Thinking { text, signature } => Block::Thinking { thinking: text.clone(), signature: signature.clone() },
+        Piece::Server(block) => Block::Provider { block: block.clone() },
         Piece::Redacted(data) => Block::RedactedThinking { data: data.clone() },
         Piece::Tool { id, name, json } => match serde_json::from_str(json) {
             Ok(input) => Block::ToolUse { id: id.clone(), name: name.clone(), input },

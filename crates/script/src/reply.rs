@@ -5,6 +5,7 @@ use maos_engine::message::{Request, StopReason};
 use crate::planned::{Piece, Wire, floor_char_boundary};
 use crate::planreply::{PLAN_TOOL, PlanReply};
 use crate::ranges::mix;
+use crate::search::{Search, is_offered};
 use crate::template::{Template, TemplateValue, Vars};
 use crate::tokens::{BYTES_PER_TOKEN, tokens_of_bytes};
 use crate::yaml::{ReplyYaml, ToolCallYaml, UsageYaml};
@@ -29,6 +30,7 @@ pub(crate) struct Says {
     text: Option<Template>,
     json: Option<TemplateValue>,
     pad_tokens: u64,
+    search: Option<Search>,
     calls: Vec<Call>,
     plan: Option<PlanReply>,
     stop: Option<StopReason>,
@@ -131,7 +133,9 @@ impl Says {
         let chunk_bytes = chunk_bytes(yaml.chunk.as_ref(), chunk_default)?;
         let calls = yaml.tool_calls.into_iter().map(|call| Call::compile(call, line)).collect::<Result<Vec<_>, _>>()?;
         let plan = yaml.plan.map(PlanReply::from);
+        let search = yaml.server_search.map(Search::from);
         let highest_group = [
+            search.as_ref().and_then(Search::highest_group),
             yaml.thinking.as_ref().and_then(Template::highest_group),
             yaml.text.as_ref().and_then(Template::highest_group),
             yaml.json.as_ref().and_then(TemplateValue::highest_group),
@@ -152,6 +156,7 @@ impl Says {
             text: yaml.text,
             json: yaml.json,
             pad_tokens,
+            search,
             calls,
             plan,
             stop: yaml.stop_reason.as_deref().map(stop_of),
@@ -172,6 +177,9 @@ impl Says {
         }
         if let Some(data) = &self.redacted {
             pieces.push(Piece::Redacted(data.clone()));
+        }
+        if let Some(search) = self.search.as_ref().filter(|_| is_offered(request)) {
+            pieces.extend(search.blocks(vars, seed).map(Piece::Server));
         }
         let mut text = String::new();
         if let Some(template) = &self.text {
@@ -214,6 +222,8 @@ fn limit(pieces: &mut Vec<Piece>, max_tokens: u64) -> (bool, u64) {
     let mut used = 0;
     for i in 0..pieces.len() {
         let text = match &mut pieces[i] {
+            // The provider's own work is no output of the model.
+            Piece::Server(_) => continue,
             Piece::Text(text) | Piece::Thinking { text, .. } | Piece::Redacted(text) | Piece::Tool { json: text, .. } => text,
         };
         let tokens = tokens_of_bytes(text.len() as u64);

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::cache::{Cache, Fingerprint, Input, Mark, Place};
 use crate::fault::{ErrorBody, Fault, kind_of_status};
 use crate::matching::{Seen, last_prompt, last_result, last_tool_result};
-use crate::planned::{Planned, UsageSaid, Wire};
+use crate::planned::{Piece, Planned, SERVER_TOOL_USE, UsageSaid, Wire};
 use crate::ranges::mix;
 use crate::rate::{Rate, RateSeen};
 use crate::reply::{CHUNK_BYTES_DEFAULT, drawn_id};
@@ -52,7 +52,7 @@ pub struct ScriptState {
     /// How often the conditions of each rule held, and how often it answered.
     counts: Vec<(AtomicU64, AtomicU64)>,
     calls: AtomicU64,
-    /// How many calls came to be answered; watched by answers that wait for others.
+    /// How many calls are being answered or were; watched by answers that wait for others.
     arrived: watch::Sender<u64>,
     per_request: Mutex<HashMap<(usize, u64), u64>>,
     cache: Cache,
@@ -97,7 +97,6 @@ impl ScriptState {
     /// Decides the answer to one call. The caller waits, streams and fails as it says, and calls [`Self::first_token`] when the first byte of content leaves.
     pub fn answer(&self, request: &Request, meta: &Meta) -> Planned {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        self.arrived.send_modify(|n| *n += 1);
         let print = Fingerprint::of(request, meta.marks);
         let prompt = last_prompt(request);
         let refuse = |rule: &str, status: u16, message: String| self.refuse(request, call, rule, status, message, meta);
@@ -146,6 +145,7 @@ impl ScriptState {
         };
         let seed = mix(self.script.seed ^ print.hash);
         let (pieces, stop, output) = rule.says.render(request, &vars, seed);
+        let searches = pieces.iter().filter(|p| matches!(p, Piece::Server(b) if b["type"] == SERVER_TOOL_USE)).count() as u64;
         Planned {
             rule: rule.name.clone(),
             latency: rule.latency.draw(seed),
@@ -155,7 +155,7 @@ impl ScriptState {
             pieces,
             stop,
             usage_said: said(rule.says.usage, input, output),
-            usage: usage_of(input, output),
+            usage: usage_of(input, output, searches),
             fault: rule.fault.clone(),
             headers: rule.headers.clone(),
             retry_as_date: rule.retry_as_date,
@@ -174,7 +174,12 @@ impl ScriptState {
         self.cache.warm(&planned.warms, planned.at_ms);
     }
 
-    /// Waits until so many calls have come to be answered, the waiting one included.
+    /// An answer begins to be played: calls that wait for others count it from here on.
+    pub fn begins(&self) {
+        self.arrived.send_modify(|n| *n += 1);
+    }
+
+    /// Waits until so many answers have begun, the waiting one included.
     pub async fn until_calls(&self, calls: u64) {
         let mut arrived = self.arrived.subscribe();
         arrived.wait_for(|n| *n >= calls).await.map(drop).expect("the sender is a field of this state");
@@ -248,13 +253,14 @@ fn turn_of(request: &Request) -> u64 {
     said.count() as u64 + 1
 }
 
-fn usage_of(input: Input, output: u64) -> Usage {
+fn usage_of(input: Input, output: u64, web_searches: u64) -> Usage {
     Usage {
         input_tokens: input.fresh,
         output_tokens: output,
         cache_read_tokens: input.read,
         cache_write_5m_tokens: input.write_5m,
         cache_write_1h_tokens: input.write_1h,
+        web_searches,
         estimated: false,
     }
 }

@@ -16,6 +16,7 @@ pub fn input_tokens(request: &Request) -> u64 {
     for tool in request.tools.iter() {
         bytes += (tool.name.len() + tool.description.len()) as u64 + value_bytes(&tool.input_schema);
     }
+    bytes += request.provider_tools.iter().map(value_bytes).sum::<u64>();
     for block in request.messages.iter().flat_map(|message| &message.content) {
         bytes += block_bytes(block);
     }
@@ -31,6 +32,7 @@ pub(crate) fn block_bytes(block: &Block) -> u64 {
         Block::ToolUse { name, input, .. } => name.len() as u64 + value_bytes(input),
         Block::BadToolUse { name, raw, .. } => (name.len() + raw.len()) as u64,
         Block::ToolResult { content, .. } => content.len() as u64,
+        Block::Provider { block } => value_bytes(block),
     }
 }
 

@@ -113,6 +113,7 @@ pub(crate) struct ReplyYaml {
     pub(crate) text: Option<Template>,
     pub(crate) json: Option<TemplateValue>,
     pub(crate) pad_tokens: Option<u64>,
+    pub(crate) server_search: Option<SearchYaml>,
     #[serde(default)]
     pub(crate) tool_calls: Vec<ToolCallYaml>,
     pub(crate) plan: Option<PlanYaml>,
@@ -122,6 +123,23 @@ pub(crate) struct ReplyYaml {
     pub(crate) chunk: Option<Spanned<usize>>,
     #[serde(default)]
     pub(crate) wire: WireYaml,
+}
+
+/// A web search that the provider makes by itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchYaml {
+    pub(crate) query: Template,
+    pub(crate) results: Vec<FoundYaml>,
+}
+
+/// One thing it finds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FoundYaml {
+    pub(crate) title: String,
+    pub(crate) url: String,
+    pub(crate) content: String,
 }
 
 /// One tool call.

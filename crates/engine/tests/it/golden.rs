@@ -96,6 +96,7 @@ fn of_places() -> Vec<Event> {
         cache_write_5m_tokens: 40,
         cache_write_1h_tokens: 50,
         estimated: true,
+        web_searches: 0,
     };
     vec![
         Event::RunStarted { place: at("s1"), agent: agent("agent_researcher_001"), state_seen: 3, mail_seen: 4, traits: Traits::default() },
@@ -118,6 +119,7 @@ fn of_places() -> Vec<Event> {
             usage,
             cost: Some(Money(1_000)),
             sent_at: Time(1_800_000_000_000_001),
+            taint: Taint::NONE,
         },
         Event::ModelFailed { effect: model(), class: FailureClass::Stalled, message: "no byte for 60 s".into(), possibly_billed: true },
         Event::ModelInterrupted { effect: EffectId::model(Place::Plan, 1) },

@@ -4,10 +4,11 @@ use maos_engine::consensus::{Consensus, Outcome, Strategy};
 use maos_engine::event::{Answer, Ask, Event};
 use maos_engine::ids::{AgentId, EffectId, Place};
 use maos_engine::input::{Command, Input, Traits};
-use maos_engine::message::{FailureClass, StopReason};
+use maos_engine::message::{Block, FailureClass, StopReason};
 use maos_engine::spec::{Attachment, TaskSpec};
 use maos_engine::status::Status;
 use maos_engine::taint::Taint;
+use maos_engine::task::Task;
 use serde_json::{Value, json};
 
 fn kinds(events: &[Event]) -> Vec<&'static str> {
@@ -352,4 +353,24 @@ fn a_record_weighs_a_vote_and_one_rejection_ends_unanimity() {
     let mut kit = ballot(Consensus { strategy: Strategy::Unanimous, ..majority() });
     vote(&mut kit, 1, 1, "reject");
     assert_eq!(kit.task.ballots[0].outcome, Some(Outcome::Rejected));
+}
+
+#[test]
+fn what_the_providers_own_search_finds_is_text_of_strangers() {
+    let mut kit = Kit::planned(spec(), &[("a", &[]), ("b", &["a"])]);
+    kit.seat(&at("a"));
+    let found = Block::Provider { block: json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}) };
+    // It pauses in the middle of its search, and goes on with the same conversation.
+    kit.says(&at("a"), vec![found], StopReason::PauseTurn);
+    assert_eq!(kit.task.runs[&at("a")].taint, Taint::UNTRUSTED);
+    kit.says(&at("a"), vec![text("what I found")], StopReason::EndTurn);
+    kit.seat(&at("b"));
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::UNTRUSTED, "who builds on it has read it too");
+    let replied = |e: &Event| matches!(e, Event::ModelReplied { taint, .. } if *taint == Taint::UNTRUSTED);
+    assert_eq!(kit.journal.iter().filter(|r| replied(&r.event)).count(), 1);
+    let mut folded = Task::empty(kit.task.id.clone());
+    for recorded in &kit.journal {
+        folded.apply(recorded.at, &recorded.event);
+    }
+    assert_eq!(folded.runs[&at("b")].taint, Taint::UNTRUSTED, "it is in the journal");
 }

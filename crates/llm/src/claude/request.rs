@@ -42,10 +42,14 @@ struct Cache {
 
 const CACHE: Cache = Cache { r#type: "ephemeral" };
 
-struct Tools<'a>(&'a [ToolSpec]);
+/// The provider's own tools stand first, so that the cache boundary after the last of ours covers all.
+struct Tools<'a> {
+    own: &'a [Value],
+    ours: &'a [ToolSpec],
+}
 
 fn no_tools(tools: &Tools<'_>) -> bool {
-    tools.0.is_empty()
+    tools.own.is_empty() && tools.ours.is_empty()
 }
 
 #[derive(Serialize)]
@@ -59,13 +63,16 @@ struct Tool<'a> {
 
 impl Serialize for Tools<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut seq = s.serialize_seq(Some(self.0.len()))?;
-        for (i, tool) in self.0.iter().enumerate() {
+        let mut seq = s.serialize_seq(Some(self.own.len() + self.ours.len()))?;
+        for tool in self.own {
+            seq.serialize_element(tool)?;
+        }
+        for (i, tool) in self.ours.iter().enumerate() {
             seq.serialize_element(&Tool {
                 name: &tool.name,
                 description: &tool.description,
                 input_schema: &tool.input_schema,
-                cache_control: (i + 1 == self.0.len()).then_some(CACHE),
+                cache_control: (i + 1 == self.ours.len()).then_some(CACHE),
             })?;
         }
         seq.end()
@@ -124,9 +131,9 @@ fn shared_end(message: &Message) -> Option<usize> {
     (message.role == Role::User && bears_mark(block)).then_some(first)
 }
 
-/// Thinking cannot carry a cache boundary.
+/// Thinking cannot carry a cache boundary, and a block of the provider's own goes back unchanged.
 fn bears_mark(block: &Block) -> bool {
-    !matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. })
+    !matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::Provider { .. })
 }
 
 /// Empty text is refused by the API, and so is thinking that carries no signature of its own (it came from elsewhere).
@@ -134,7 +141,7 @@ fn sent(block: &Block, role: Role) -> bool {
     match block {
         Block::Text { text } => !text.trim().is_empty(),
         Block::Thinking { signature, .. } => role == Role::Assistant && !signature.is_empty(),
-        Block::RedactedThinking { .. } => role == Role::Assistant,
+        Block::RedactedThinking { .. } | Block::Provider { .. } => role == Role::Assistant,
         Block::ToolUse { .. } | Block::BadToolUse { .. } | Block::ToolResult { .. } => true,
     }
 }
@@ -193,7 +200,11 @@ impl Serialize for Content<'_> {
             if !sent(block, Role::Assistant) {
                 continue;
             }
-            let block = wire(block);
+            if let Block::Provider { block } = block {
+                seq.serialize_element(block)?;
+                continue;
+            }
+            let Some(block) = wire(block) else { continue };
             if self.cache_at.contains(&Some(i)) {
                 seq.serialize_element(&Cached { block, cache_control: CACHE })?;
             } else {
@@ -204,8 +215,10 @@ impl Serialize for Content<'_> {
     }
 }
 
-fn wire(block: &Block) -> WireBlock<'_> {
-    match block {
+/// `None`: a block that is sent as it is.
+fn wire(block: &Block) -> Option<WireBlock<'_>> {
+    Some(match block {
+        Block::Provider { .. } => return None,
         Block::Text { text } => WireBlock::Text { text },
         Block::Thinking { thinking, signature } => WireBlock::Thinking { thinking, signature },
         Block::RedactedThinking { data } => WireBlock::RedactedThinking { data },
@@ -214,7 +227,7 @@ fn wire(block: &Block) -> WireBlock<'_> {
             WireBlock::ToolUse { id, name, input: Input::Bad { arguments_that_were_not_json: raw } }
         }
         Block::ToolResult { tool_use_id, content, is_error } => WireBlock::ToolResult { tool_use_id, content, is_error: *is_error },
-    }
+    })
 }
 
 /// The body of a request, as this model accepts it.
@@ -239,7 +252,7 @@ pub(super) fn body(request: &Request, accepts: Accepts) -> Result<Vec<u8>, serde
         max_tokens: request.max_output_tokens,
         stream: true,
         system,
-        tools: Tools(&request.tools),
+        tools: Tools { own: &request.provider_tools, ours: &request.tools },
         tool_choice: choice(request, asked.is_some()),
         temperature: request.temperature_milli.filter(|_| accepts.sampling && thinking.is_none()).map(|milli| f64::from(milli) / 1_000.0),
         thinking,
@@ -251,7 +264,7 @@ pub(super) fn body(request: &Request, accepts: Accepts) -> Result<Vec<u8>, serde
 }
 
 fn choice(request: &Request, asked: bool) -> Option<Choice<'_>> {
-    if request.tools.is_empty() {
+    if request.tools.is_empty() && request.provider_tools.is_empty() {
         return None;
     }
     match &request.tool_choice {
@@ -313,6 +326,7 @@ mod tests {
                 },
             ],
             tools: vec![tool("a"), tool("b")].into(),
+            provider_tools: vec![],
             tool_choice: ToolChoice::Auto,
             max_output_tokens: 4_096,
             temperature_milli: Some(250),
@@ -371,6 +385,21 @@ mod tests {
         // What is not sent is no part.
         request.messages[0].content[1] = text(" ");
         assert_eq!(marks(&written(&request, Accepts::default())), 3);
+    }
+
+    #[test]
+    fn tools_and_blocks_of_the_provider_go_as_they_are() {
+        let search = json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 5});
+        let found = json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"encrypted_content": "x"}]});
+        let mut request = request();
+        request.provider_tools = vec![search.clone()];
+        request.messages.truncate(1);
+        let content = vec![Block::Text { text: "I look".into() }, Block::Provider { block: found.clone() }];
+        request.messages.push(Message { role: Role::Assistant, content });
+        let whole = written(&request, Accepts::default());
+        assert_eq!((&whole["tools"][0], &whole["tools"][1]["name"]), (&search, &json!("a")));
+        assert_eq!(whole["messages"][1]["content"][1], found);
+        assert_eq!(whole["messages"][1]["content"][0]["cache_control"], json!({"type": "ephemeral"}), "the boundary stands before it");
     }
 
     #[test]

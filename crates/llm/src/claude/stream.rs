@@ -1,7 +1,8 @@
 //! Puts a reply together from the events of a stream.
 //!
 //! Invariant: only a stream that gave a stop reason and closed its blocks becomes a reply. Unknown events, blocks and deltas are
-//! passed over; garbled ones end the attempt.
+//! passed over (citations too: the words they belong to are kept); garbled ones end the attempt. Blocks of the provider's own tools are kept
+//! as they came.
 use std::borrow::Cow;
 
 use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Usage};
@@ -78,6 +79,14 @@ struct WireUsage {
     cache_creation_input_tokens: Count,
     cache_read_input_tokens: Count,
     cache_creation: Option<CacheCreation>,
+    server_tool_use: Option<ServerToolUse>,
+}
+
+/// Tools that the provider ran.
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(default)]
+struct ServerToolUse {
+    web_search_requests: Count,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
@@ -94,6 +103,9 @@ impl WireUsage {
         self.output_tokens.update(later.output_tokens);
         self.cache_creation_input_tokens.update(later.cache_creation_input_tokens);
         self.cache_read_input_tokens.update(later.cache_read_input_tokens);
+        if later.server_tool_use.is_some() {
+            self.server_tool_use = later.server_tool_use;
+        }
         if later.cache_creation.is_some() {
             self.cache_creation = later.cache_creation;
         }
@@ -113,8 +125,23 @@ enum Building {
         json: String,
         input: Option<Value>,
     },
+    /// Of a tool that the provider runs itself: the block as it began, and the arguments that came after.
+    Provider {
+        block: Value,
+        json: String,
+    },
     /// A kind we do not know.
     Other,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    content_block: Value,
+}
+
+/// Calls and results of tools that the provider runs itself.
+fn is_providers(kind: &str) -> bool {
+    kind == "server_tool_use" || kind.ends_with("_tool_result")
 }
 
 struct Slot {
@@ -168,7 +195,7 @@ impl<'a> Assembler<'a> {
             serde_json::from_slice(data).map_err(|e| self.truncated(&format!("an event is not what it should be: {e}")))?;
         match &*event.kind {
             "content_block_delta" => self.delta(event.index, event.delta),
-            "content_block_start" => return self.start(event.index, event.content_block),
+            "content_block_start" => return self.start(event.index, event.content_block, data),
             "content_block_stop" => {
                 if let Some(slot) = self.slot(event.index) {
                     slot.open = false;
@@ -203,7 +230,7 @@ impl<'a> Assembler<'a> {
         self.slots.iter_mut().rev().find(|s| s.index == index)
     }
 
-    fn start(&mut self, index: u32, start: Option<Start<'_>>) -> Result<(), CallError> {
+    fn start(&mut self, index: u32, start: Option<Start<'_>>, data: &[u8]) -> Result<(), CallError> {
         let Some(start) = start else { return Ok(()) };
         if self.slots.len() >= BLOCKS_MAX {
             return Err(self.truncated(&format!("more than {BLOCKS_MAX} blocks")));
@@ -220,6 +247,15 @@ impl<'a> Assembler<'a> {
                     self.parts.part(Part::ToolStart { name: name.clone() });
                 }
                 Building::Tool { id: start.id.unwrap_or_default(), name, json: String::new(), input: start.input }
+            }
+            kind if is_providers(kind) => {
+                if self.wanted
+                    && let Some(name) = start.name
+                {
+                    self.parts.part(Part::ToolStart { name });
+                }
+                let raw: Raw = serde_json::from_slice(data).map_err(|e| self.truncated(&format!("a block cannot be read: {e}")))?;
+                Building::Provider { block: raw.content_block, json: String::new() }
             }
             other => {
                 tracing::debug!(kind = other, "an unknown block was passed over");
@@ -248,13 +284,13 @@ impl<'a> Assembler<'a> {
                 }
             }
             (Building::Thinking { signature, .. }, "signature_delta") => signature.push_str(&delta.signature),
-            (Building::Tool { json, .. }, "input_json_delta") => json.push_str(&delta.partial_json),
+            (Building::Tool { json, .. } | Building::Provider { json, .. }, "input_json_delta") => json.push_str(&delta.partial_json),
             (_, other) => tracing::debug!(kind = other, "an unknown delta was passed over"),
         }
     }
 
     fn truncated(&self, text: &str) -> CallError {
-        CallError { status: Some(200), possibly_billed: true, ..self.who.error(FailureClass::Truncated, text) }
+        truncated(self.who, text)
     }
 
     /// The reply, if the stream was whole. `request_bytes` is for the estimate where usage is missing.
@@ -280,13 +316,51 @@ impl<'a> Assembler<'a> {
                 Building::Tool { id, name, json, input } => {
                     content.push(tool_block(id, name, json, input, cut && i == last));
                 }
+                Building::Provider { .. } if slot.open => {}
+                Building::Provider { block, json } => match provider_block(block, &json) {
+                    Ok(block) => content.push(block),
+                    Err(why) => {
+                        let text = format!("the arguments of a tool of the provider are not JSON ({why}); the answer is not taken");
+                        return Err(truncated(self.who, &text));
+                    }
+                },
                 Building::Other => {}
             }
+        }
+        if cut {
+            drop_unanswered(&mut content);
         }
         tools::make_ids_unique(&mut content, "toolu");
         let usage = usage(self.usage, request_bytes, &content);
         Ok(Reply { model: self.model, content, stop, usage, request_id })
     }
+}
+
+fn truncated(who: &Who, text: &str) -> CallError {
+    CallError { status: Some(200), possibly_billed: true, ..who.error(FailureClass::Truncated, text) }
+}
+
+/// The block with the arguments that were streamed after its beginning.
+fn provider_block(mut block: Value, json: &str) -> Result<Block, serde_json::Error> {
+    if !json.trim().is_empty() {
+        let input = serde_json::from_str(json)?;
+        if let Some(map) = block.as_object_mut() {
+            map.insert("input".to_owned(), input);
+        }
+    }
+    Ok(Block::Provider { block })
+}
+
+/// Where the output limit cut the reply, a call of the provider's tool may stand without its result; the API would not take it back so.
+fn drop_unanswered(content: &mut Vec<Block>) {
+    let answered: Vec<String> = content
+        .iter()
+        .filter_map(|b| if let Block::Provider { block } = b { block["tool_use_id"].as_str().map(str::to_owned) } else { None })
+        .collect();
+    content.retain(|b| match b {
+        Block::Provider { block } if block["type"] == "server_tool_use" => answered.iter().any(|id| block["id"] == id.as_str()),
+        _ => true,
+    });
 }
 
 fn stop_reason(raw: &str) -> StopReason {
@@ -327,15 +401,18 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
         Some(split) => (optional(split.ephemeral_5m_input_tokens), optional(split.ephemeral_1h_input_tokens)),
         None => (written, 0),
     };
-    Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated }
+    let web_searches = optional(wire.server_tool_use.unwrap_or_default().web_search_requests);
+    Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, web_searches, estimated }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Assembler;
     use crate::{http::Who, model::NoParts, testing::mutations};
+    use maos_engine::message::Block;
+    use serde_json::json;
 
-    const EVENTS: [&str; 8] = [
+    const EVENTS: [&str; 13] = [
         r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":3,"cache_creation":{"ephemeral_5m_input_tokens":1}}}}"#,
         r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}"#,
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"a\":\"\u00e9\"}"}}"#,
@@ -343,8 +420,37 @@ mod tests {
         r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#,
         r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"hi"}}"#,
         r#"{"type":"content_block_stop","index":1}"#,
-        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":9}}"#,
+        r#"{"type":"content_block_start","index":2,"content_block":{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{\"query\":\"q\"}"}}"#,
+        r#"{"type":"content_block_stop","index":2}"#,
+        r#"{"type":"content_block_start","index":3,"content_block":{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]}}"#,
+        r#"{"type":"content_block_stop","index":3}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":9,"server_tool_use":{"web_search_requests":1}}}"#,
     ];
+
+    fn read(events: &[&str]) -> Result<maos_engine::message::Reply, maos_engine::message::CallError> {
+        let who = Who { provider: "claude", host: "h".into(), key: None, key_name: "K".into() };
+        let mut reply = Assembler::new(&who, &NoParts);
+        events.iter().try_for_each(|event| reply.event(event.as_bytes()))?;
+        reply.finish(100, None)
+    }
+
+    #[test]
+    fn blocks_of_the_providers_tools_are_kept_whole_or_not_at_all() {
+        let whole = read(&EVENTS).unwrap();
+        let Block::Provider { block } = &whole.content[2] else { panic!("{:?}", whole.content) };
+        assert_eq!(*block, json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}}));
+        let Block::Provider { block } = &whole.content[3] else { panic!("{:?}", whole.content) };
+        assert_eq!(*block, json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}));
+        assert_eq!(whole.usage.web_searches, 1);
+        // Cut by the output limit before the result came: the call alone could not be sent back.
+        let cut = EVENTS[12].replace("tool_use\"}", "max_tokens\"}");
+        let without: Vec<&str> = EVENTS[..10].iter().copied().chain([EVENTS[10], cut.as_str()]).collect();
+        assert_eq!(read(&without).unwrap().content.len(), 2);
+        let garbled: Vec<String> = EVENTS.iter().map(|e| e.replace("\\\"query\\\"", "query")).collect();
+        let garbled: Vec<&str> = garbled.iter().map(String::as_str).collect();
+        assert!(read(&garbled).unwrap_err().message.contains("not JSON"));
+    }
 
     #[test]
     fn garbled_streams_end_in_an_answer_or_an_error_and_never_in_a_panic() {
@@ -356,7 +462,7 @@ mod tests {
             match read.and_then(|()| reply.finish(100, None)) {
                 Ok(reply) => {
                     good += 1;
-                    assert!(reply.content.len() <= 2);
+                    assert!(reply.content.len() <= 4);
                 }
                 Err(error) => {
                     bad += 1;

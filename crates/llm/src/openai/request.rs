@@ -135,7 +135,11 @@ fn user<S: SerializeSeq>(seq: &mut S, message: &Message) -> Result<(), S::Error>
                 seq.serialize_element(&WireMessage { tool_call_id: Some(tool_use_id), ..plain("tool", content) })?;
             }
             Block::Text { text: more } => join(&mut text, more),
-            Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolUse { .. } | Block::BadToolUse { .. } => {}
+            Block::Thinking { .. }
+            | Block::RedactedThinking { .. }
+            | Block::ToolUse { .. }
+            | Block::BadToolUse { .. }
+            | Block::Provider { .. } => {}
         }
     }
     if !text.is_empty() {
@@ -156,7 +160,7 @@ fn assistant(message: &Message) -> Option<WireMessage<'_>> {
                 tool_calls.push(call(id, name, json!({"arguments_that_were_not_json": raw}).to_string()));
             }
             // The wire has no place for it.
-            Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolResult { .. } => {}
+            Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::ToolResult { .. } | Block::Provider { .. } => {}
         }
     }
     if text.is_empty() && tool_calls.is_empty() {
@@ -248,6 +252,7 @@ mod tests {
                 },
             ],
             tools: vec![ToolSpec { name: "a".into(), description: "d".into(), input_schema: json!({"type": "object"}) }].into(),
+            provider_tools: vec![],
             tool_choice: ToolChoice::Any,
             max_output_tokens: 100,
             temperature_milli: Some(500),

@@ -334,6 +334,7 @@ fn usage(wire: WireUsage, request_bytes: usize, content: &[Block]) -> Usage {
         cache_read_tokens: if whole { cached } else { 0 },
         cache_write_5m_tokens: if whole { written } else { 0 },
         cache_write_1h_tokens: 0,
+        web_searches: 0,
         estimated,
     }
 }
@@ -361,6 +362,7 @@ mod tests {
             system: String::new(),
             messages: vec![],
             tools: vec![].into(),
+            provider_tools: vec![],
             tool_choice: ToolChoice::Auto,
             max_output_tokens: 1,
             temperature_milli: None,

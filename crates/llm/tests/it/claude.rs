@@ -121,6 +121,7 @@ async fn five_classes_of_usage() {
                 cache_read_tokens: 3,
                 cache_write_5m_tokens: 4,
                 cache_write_1h_tokens: 5,
+                web_searches: 0,
                 estimated: false,
             },
         ),

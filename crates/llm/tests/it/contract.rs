@@ -5,6 +5,7 @@ use std::io::Write as _;
 use maos_engine::message::{Block, CallError, FailureClass, Message, Reply, Request, Role, StopReason, ToolChoice};
 use maos_llm::{NoParts, Options, ScriptedOptions, Timeouts};
 use maos_script::{Running, Script, Server};
+use serde_json::json;
 
 use crate::support::{chosen, claude_options, fast, openai_options, patient, request, tool};
 
@@ -69,6 +70,7 @@ fn essence(reply: &Reply) -> (Vec<String>, StopReason) {
             Block::Thinking { thinking, .. } => format!("thinking {thinking}"),
             Block::RedactedThinking { data } => format!("redacted {data}"),
             Block::ToolResult { .. } => "result".to_owned(),
+            Block::Provider { block } => format!("provider {block}"),
         })
         .collect();
     (blocks, reply.stop.clone())
@@ -148,6 +150,84 @@ rules:
     // The prefix was cached in the first call and read in the second.
     asked.tool_choice = ToolChoice::None;
     assert_eq!(chosen.call(&asked, &NoParts).await.expect("an answer").reply.text(), "seen");
+}
+
+#[tokio::test]
+async fn the_providers_own_search_goes_back_as_it_came() {
+    // The server refuses a search without its result, and a result that was changed.
+    let yaml = "
+rules:
+  - match: {turn: 1}
+    reply:
+      server_search: {query: 'about {{prompt}}', results: [{title: T, url: 'https://example.org/a', content: 'words of a stranger'}]}
+      text: I have found something.
+      stop_reason: pause_turn
+      chunk: 3
+  - {reply: {text: done}}
+";
+    let stage = Stage::new(yaml).await;
+    let (_models, claude) = chosen(claude_options(&stage.server.url(), patient()));
+    let mut asked = Request { tools: vec![tool("look")].into(), ..request(&claude) };
+    let not_offered = claude.call(&asked, &NoParts).await.expect("an answer").reply;
+    assert!(!not_offered.has_provider_blocks() && not_offered.usage.web_searches == 0, "{:?}", not_offered.content);
+
+    asked.provider_tools = vec![json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 5})];
+    let reply = claude.call(&asked, &NoParts).await.expect("an answer").reply;
+    assert_eq!((&reply.stop, reply.usage.web_searches), (&StopReason::PauseTurn, 1));
+    let [Block::Provider { block: search }, Block::Provider { block: found }, Block::Text { text }] = &reply.content[..] else {
+        panic!("{:?}", reply.content)
+    };
+    assert_eq!(search["type"], "server_tool_use");
+    assert!(search["input"]["query"].as_str().is_some_and(|q| q.starts_with("about ")), "{search}");
+    assert_eq!((&found["tool_use_id"], &found["content"][0]["url"]), (&search["id"], &json!("https://example.org/a")));
+    assert_eq!(text, "I have found something.");
+
+    // It goes on with the same conversation, without a word in between.
+    let with = |content: Vec<Block>| {
+        let mut asked = asked.clone();
+        asked.messages.push(Message { role: Role::Assistant, content });
+        asked
+    };
+    let next = claude.call(&with(reply.content.clone()), &NoParts).await.expect("an answer").reply;
+    assert_eq!((next.text().as_str(), next.usage.web_searches), ("done", 0));
+
+    let mut changed = reply.content.clone();
+    let Block::Provider { block } = &mut changed[1] else { unreachable!() };
+    block["content"][0]["url"] = json!("https://example.org/b");
+    let error = claude.call(&with(changed), &NoParts).await.expect_err("changed");
+    assert!(error.message.contains("encrypted_content"), "{error}");
+    let mut alone = with(vec![reply.content[0].clone()]);
+    alone.messages.push(Message::user("and?"));
+    let error = claude.call(&alone, &NoParts).await.expect_err("no result");
+    assert!(error.message.contains("without a corresponding"), "{error}");
+
+    // In process the same is played; another provider has no place for it and is sent the rest.
+    let mut all = stage.all(patient()).into_iter();
+    let (_models, scripted) = chosen(all.next().expect("in process").1);
+    let same = scripted.call(&Request { model: request(&scripted).model, ..asked.clone() }, &NoParts).await.expect("an answer").reply;
+    assert!(matches!(&same.content[..], [Block::Provider { .. }, Block::Provider { .. }, Block::Text { .. }]), "{:?}", same.content);
+    assert_eq!(same.usage.web_searches, 1);
+    let (_models, openai) = chosen(all.next_back().expect("openai").1);
+    let other = Request { model: request(&openai).model, ..with(reply.content) };
+    assert_eq!(openai.call(&other, &NoParts).await.expect("an answer").reply.text(), "done");
+}
+
+#[tokio::test]
+async fn calls_that_must_meet_wait_for_each_other() {
+    for which in [0, 1] {
+        let stage = Stage::new("rules: [{until_calls: 2, reply: {text: met}}]").await;
+        let (name, options) = stage.all(patient()).into_iter().nth(which).expect("three");
+        let (_models, model) = chosen(options);
+        let asked = request(&model);
+        let mut first = std::pin::pin!(model.call(&asked, &NoParts));
+        tokio::select! {
+            biased;
+            early = &mut first => panic!("{name}: answered alone: {early:?}"),
+            () = std::future::ready(()) => {}
+        }
+        let (first, second) = tokio::join!(first, model.call(&asked, &NoParts));
+        assert_eq!((first.expect(name).reply.text(), second.expect(name).reply.text()), ("met".into(), "met".into()));
+    }
 }
 
 #[tokio::test]

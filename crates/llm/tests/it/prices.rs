@@ -18,6 +18,7 @@ fn usage(input: u64, output: u64, read: u64, w5: u64, w1h: u64) -> Usage {
         cache_read_tokens: read,
         cache_write_5m_tokens: w5,
         cache_write_1h_tokens: w1h,
+        web_searches: 0,
         estimated: false,
     }
 }
@@ -26,7 +27,8 @@ fn usage(input: u64, output: u64, read: u64, w5: u64, w1h: u64) -> Usage {
 fn costs_are_exact() {
     let table = PriceTable::built_in();
     let price = table.price(Provider::Claude, "claude-haiku-4-5-20251001", at(NOW)).expect("a price");
-    // 1 $/Mtok is 1,000 nano-USD a token.
+    // 1 $/Mtok is 1,000 nano-USD a token; a search of the provider's own is 1 cent.
+    assert_eq!(price.cost(&Usage { web_searches: 2, ..usage(1, 0, 0, 0, 0) }), 1_000 + 20_000_000);
     assert_eq!(price.cost(&usage(1, 0, 0, 0, 0)), 1_000);
     assert_eq!(price.cost(&usage(1_000, 100, 10_000, 2_000, 500)), 1_000_000 + 500_000 + 1_000_000 + 2_500_000 + 1_000_000);
     assert_eq!(price.cost(&Usage::default()), 0);

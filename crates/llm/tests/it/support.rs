@@ -284,6 +284,7 @@ pub(crate) fn request(chosen: &Chosen) -> Request {
         system: "You add numbers.".into(),
         messages: vec![Message::user("What is 2+2?")],
         tools: vec![].into(),
+        provider_tools: vec![],
         tool_choice: ToolChoice::Auto,
         max_output_tokens: 256,
         temperature_milli: None,

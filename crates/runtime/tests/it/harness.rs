@@ -1,7 +1,7 @@
 //! A node on a temporary directory, with a scripted model.
 use maos_engine::status::Status;
 use maos_engine::task::Task;
-use maos_llm::{Options as LlmOptions, ScriptedOptions};
+use maos_llm::{ClaudeOptions, Options as LlmOptions, ScriptedOptions};
 use maos_runtime::{Options, Runtime, Submit};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,20 @@ pub(crate) fn options(dir: &Path, script: &str) -> Options {
     std::fs::write(&path, script).unwrap();
     let mut options = Options::new(dir.join("data"));
     options.models = LlmOptions { scripted: Some(ScriptedOptions { path: Some(path), model: None }), ..LlmOptions::default() };
+    options
+}
+
+/// A node whose models are at a scripted server that speaks the Messages API.
+pub(crate) fn claude(dir: &Path, server: &maos_script::Running) -> Options {
+    let mut options = Options::new(dir.join("data"));
+    let claude = ClaudeOptions {
+        api_key: "k".to_owned().into(),
+        key_name: "K".into(),
+        base_url: Some(server.url()),
+        model: Some("m".into()),
+        bearer: false,
+    };
+    options.models = LlmOptions { claude: Some(claude), ..LlmOptions::default() };
     options
 }
 

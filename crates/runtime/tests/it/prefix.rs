@@ -1,10 +1,9 @@
 //! Agents of one task share the prefix of their prompts: over a real socket, against a server that counts what is written to its cache of
 //! prefixes and what is read from it.
-use crate::harness::{ended, open, until, work};
+use crate::harness::{claude, ended, open, until, work};
 use maos_engine::message::Usage;
 use maos_engine::status::Status;
-use maos_llm::{ClaudeOptions, Options as LlmOptions};
-use maos_runtime::{Options, Submit};
+use maos_runtime::Submit;
 use maos_script::server::Options as ServerOptions;
 use maos_script::{Running, Script, Server};
 use std::path::{Path, PathBuf};
@@ -34,21 +33,6 @@ async fn serve(dir: &Path, script: &str) -> (Running, PathBuf) {
     (Server::start_with(Script::parse(script).unwrap(), options).await.unwrap(), log)
 }
 
-fn node(dir: &Path, server: &Running) -> Options {
-    let mut options = Options::new(dir.join("data"));
-    options.models = LlmOptions {
-        claude: Some(ClaudeOptions {
-            api_key: "k".to_owned().into(),
-            key_name: "K".into(),
-            base_url: Some(server.url()),
-            model: Some("m".into()),
-            bearer: false,
-        }),
-        ..LlmOptions::default()
-    };
-    options
-}
-
 fn task(context_bytes: usize) -> Submit {
     Submit { context: Some("what everybody must know ".repeat(context_bytes / 25 + 1)), ..work("compare six things") }
 }
@@ -67,6 +51,7 @@ fn read_and_written(usages: &[Usage]) -> (u64, u64) {
 }
 
 /// Exactly one of the six wrote the prefix, five read it.
+#[expect(clippy::print_stdout, reason = "the figures are for whoever asks for them")]
 fn assert_paid_once(usages: &[Usage], context_bytes: usize) {
     assert_eq!(usages.len(), AGENTS);
     let (writers, readers): (Vec<&Usage>, Vec<&Usage>) = usages.iter().partition(|u| u.cache_read_tokens == 0);
@@ -89,7 +74,7 @@ async fn a_long_prefix_is_paid_by_the_first_agent_and_read_by_the_others() {
     const CONTEXT_BYTES: usize = 40 << 10;
     let dir = tempfile::tempdir().unwrap();
     let (server, log) = serve(dir.path(), &script(STEP)).await;
-    let runtime = open(node(dir.path(), &server)).await;
+    let runtime = open(claude(dir.path(), &server)).await;
     let id = runtime.submit(task(CONTEXT_BYTES)).await.unwrap().task.id.to_string();
     let done = ended(&runtime, &id).await;
     assert_eq!(done.status, Status::Completed, "{:?} {:?}", done.error, done.pause);
@@ -104,7 +89,7 @@ async fn a_short_prefix_is_not_waited_for_and_everybody_writes_it() {
     let dir = tempfile::tempdir().unwrap();
     let met = STEP.replace("match:", "until_calls: 7, match:");
     let (server, log) = serve(dir.path(), &script(&met)).await;
-    let runtime = open(node(dir.path(), &server)).await;
+    let runtime = open(claude(dir.path(), &server)).await;
     let id = runtime.submit(task(1 << 10)).await.unwrap().task.id.to_string();
     let done = ended(&runtime, &id).await;
     assert_eq!(done.status, Status::Completed, "{:?} {:?}", done.error, done.pause);
@@ -126,7 +111,7 @@ async fn a_warming_call_that_fails_lets_the_others_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let failing = format!("  - {{ name: fails, match: {{ step: \"*\", nth: 1 }}, fault: {{ status: 503 }} }}\n{STEP}");
     let (server, log) = serve(dir.path(), &script(&failing)).await;
-    let runtime = open(node(dir.path(), &server)).await;
+    let runtime = open(claude(dir.path(), &server)).await;
     let id = runtime.submit(task(CONTEXT_BYTES)).await.unwrap().task.id.to_string();
     let done = ended(&runtime, &id).await;
     assert_eq!(done.status, Status::Completed, "{:?} {:?}", done.error, done.pause);
@@ -143,7 +128,7 @@ async fn a_warming_call_that_is_cancelled_lets_the_others_go_on() {
     let hanging = "rules:\n  - { match: { has_tool: submit_plan, nth: 1 }, latency_ms: 600000, reply: { text: late } }\n".to_owned()
         + &script(STEP)[7..];
     let (server, _) = serve(dir.path(), &hanging).await;
-    let runtime = open(node(dir.path(), &server)).await;
+    let runtime = open(claude(dir.path(), &server)).await;
     let first = runtime.submit(task(40 << 10)).await.unwrap().task.id.to_string();
     server.until(|stats| stats.in_flight == 1).await;
     // The same words, so the same prefix: it waits for the call that hangs.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use maos_engine::message::{Block, Message, Request, Role, ToolChoice, ToolSpec};
 use serde_json::{Map, Value};
 
-use super::anthropic_messages::{check_tool_pairs, messages};
+use super::anthropic_messages::{check_server_pairs, check_tool_pairs, messages};
 use super::check::{Asked, Wrong};
 use crate::cache::{Mark, Place};
 
@@ -65,10 +65,11 @@ pub(crate) fn read(body: &Value, counting: bool) -> Result<Asked, Wrong> {
     };
     let mut marks = Vec::new();
     let system = system(map.get("system"), &mut marks)?;
-    let tools = tools(map.get("tools"), &mut marks)?;
-    let tool_choice = tool_choice(map.get("tool_choice"), &tools)?;
+    let (tools, provider_tools) = tools(map.get("tools"), &mut marks)?;
+    let tool_choice = tool_choice(map.get("tool_choice"), &tools, &provider_tools)?;
     let messages = messages(map.get("messages"), &mut marks)?;
     check_tool_pairs(&messages)?;
+    check_server_pairs(&messages)?;
     if let Some(mark) = one_hour(map.get("cache_control"))?
         && let Some((last, message)) = messages.iter().enumerate().next_back()
     {
@@ -91,6 +92,7 @@ pub(crate) fn read(body: &Value, counting: bool) -> Result<Asked, Wrong> {
             system,
             messages,
             tools: tools.into(),
+            provider_tools,
             tool_choice,
             max_output_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
             // Checked to lie in 0..=1 above.
@@ -186,14 +188,15 @@ fn name_is_good(name: &str, most: usize) -> bool {
     (1..=most).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-fn tools(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<Vec<ToolSpec>, Wrong> {
+/// Tools of the caller, and those that the provider runs itself.
+fn tools(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<(Vec<ToolSpec>, Vec<Value>), Wrong> {
     let list = match value {
-        None | Some(Value::Null) => return Ok(Vec::new()),
+        None | Some(Value::Null) => return Ok((Vec::new(), Vec::new())),
         Some(Value::Array(list)) if list.len() <= TOOLS_MAX => list,
         Some(_) => return Err(Wrong::request("tools: Input should be a valid list")),
     };
     let mut names = HashSet::new();
-    let mut tools = Vec::with_capacity(list.len());
+    let (mut tools, mut own) = (Vec::with_capacity(list.len()), Vec::new());
     for (i, tool) in list.iter().enumerate() {
         let path = || format!("tools.{i}.custom");
         let name = text_of(tool, "name", &path)?;
@@ -202,6 +205,11 @@ fn tools(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<Vec<ToolSpec>, 
         }
         if !names.insert(name) {
             return Err(Wrong::request("tools: Tool names must be unique."));
+        }
+        mark(marks, tool, Place::Tools { count: i + 1 })?;
+        if tool.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("web_search_")) {
+            own.push(tool.clone());
+            continue;
         }
         let server_tool = tool.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "custom");
         let input_schema = match tool.get("input_schema") {
@@ -216,16 +224,15 @@ fn tools(value: Option<&Value>, marks: &mut Vec<Mark>) -> Result<Vec<ToolSpec>, 
         };
         let description = tool.get("description").and_then(Value::as_str).unwrap_or("").to_owned();
         tools.push(ToolSpec { name: name.to_owned(), description, input_schema });
-        mark(marks, tool, Place::Tools { count: i + 1 })?;
     }
-    Ok(tools)
+    Ok((tools, own))
 }
 
-fn tool_choice(value: Option<&Value>, tools: &[ToolSpec]) -> Result<ToolChoice, Wrong> {
+fn tool_choice(value: Option<&Value>, tools: &[ToolSpec], own: &[Value]) -> Result<ToolChoice, Wrong> {
     let Some(choice) = value.filter(|value| !value.is_null()) else {
         return Ok(ToolChoice::Auto);
     };
-    if tools.is_empty() {
+    if tools.is_empty() && own.is_empty() {
         return Err(Wrong::request("tool_choice: tool_choice may only be specified while providing tools."));
     }
     match choice.get("type").and_then(Value::as_str) {

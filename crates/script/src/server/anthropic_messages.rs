@@ -73,6 +73,14 @@ fn block(value: &Value, role: Role, m: usize, b: usize) -> Result<Block, Wrong> 
         ("image" | "document" | "search_result", Role::User) => Ok(Block::Text { text: format!("[{kind}]") }),
         ("thinking", Role::Assistant) => Ok(Block::Thinking { thinking: text("thinking")?, signature: text("signature")? }),
         ("redacted_thinking", Role::Assistant) => Ok(Block::RedactedThinking { data: text("data")? }),
+        ("server_tool_use" | "web_search_tool_result", Role::Assistant) => {
+            let field = if kind == "server_tool_use" { "id" } else { "tool_use_id" };
+            let id = text_of(value, field, &inner)?;
+            if !id.starts_with("srvtoolu_") {
+                return Err(Wrong::request(format!("{}.{field}: String should match pattern '^srvtoolu_[a-zA-Z0-9_]+$'", inner())));
+            }
+            Ok(Block::Provider { block: value.clone() })
+        }
         ("tool_use", Role::Assistant) => {
             let (id, name) = (text("id")?, text("name")?);
             if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
@@ -102,7 +110,7 @@ fn block(value: &Value, role: Role, m: usize, b: usize) -> Result<Block, Wrong> 
             let is_error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
             Ok(Block::ToolResult { tool_use_id: text("tool_use_id")?, content, is_error })
         }
-        ("tool_use" | "thinking" | "redacted_thinking", Role::User) => {
+        ("tool_use" | "thinking" | "redacted_thinking" | "server_tool_use" | "web_search_tool_result", Role::User) => {
             Err(Wrong::request(format!("messages.{m}: `{kind}` blocks can only be in `assistant` messages")))
         }
         ("tool_result", Role::Assistant) => {
@@ -151,11 +159,42 @@ pub(crate) fn check_tool_pairs(messages: &[Message]) -> Result<(), Wrong> {
                     }
                 }
                 Block::Text { .. } if message.role == Role::User => unanswered(&open, &answered, open_at)?,
-                Block::Text { .. } | Block::Thinking { .. } | Block::RedactedThinking { .. } => {}
+                Block::Text { .. } | Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::Provider { .. } => {}
             }
         }
     }
     unanswered(&open, &answered, open_at)
+}
+
+/// Every search of the provider has its result in the same turn, or the conversation ends before it (the provider paused); no result without a
+/// search.
+pub(crate) fn check_server_pairs(messages: &[Message]) -> Result<(), Wrong> {
+    let mut open: Vec<&str> = Vec::new();
+    for (m, message) in messages.iter().enumerate() {
+        if message.role == Role::User
+            && let Some(id) = open.first()
+        {
+            return Err(Wrong::request(format!(
+                "messages.{}: `web_search` tool use with id `{id}` was found without a corresponding `web_search_tool_result` block",
+                m.saturating_sub(1)
+            )));
+        }
+        for (b, block) in message.content.iter().enumerate() {
+            let Block::Provider { block } = block else { continue };
+            if let Some(id) = block["id"].as_str() {
+                open.push(id);
+                continue;
+            }
+            let id = block["tool_use_id"].as_str().unwrap_or("");
+            let Some(at) = open.iter().position(|o| *o == id) else {
+                return Err(Wrong::request(format!(
+                    "messages.{m}.content.{b}: unexpected `tool_use_id` found in `web_search_tool_result` blocks: {id}. Each `web_search_tool_result` block must have a corresponding `server_tool_use` block before it."
+                )));
+            };
+            open.remove(at);
+        }
+    }
+    Ok(())
 }
 
 fn unanswered(open: &[&str], answered: &HashSet<&str>, at: usize) -> Result<(), Wrong> {

@@ -1,9 +1,10 @@
 //! Answers in the form of the Messages API: the sequence of events of a stream, the whole message, errors, models, headers.
 use maos_engine::message::StopReason;
+use serde_json::Value;
 
 use super::frames::{Frames, quoted};
 use super::http::header;
-use crate::planned::{Piece, Planned, UsageSaid, chunks};
+use crate::planned::{Piece, Planned, SERVER_TOOL_USE, UsageSaid, chunks};
 use crate::rate::{RateLine, RateSeen};
 
 /// The word for a stop reason.
@@ -25,9 +26,10 @@ fn usage(planned: &Planned, output_now: Option<i64>) -> String {
     match planned.usage_said {
         UsageSaid::Missing => String::new(),
         UsageSaid::Figures { input, output, cache_read, cache_write_5m, cache_write_1h } => format!(
-            r#""usage":{{"input_tokens":{input},"cache_creation_input_tokens":{},"cache_read_input_tokens":{cache_read},"cache_creation":{{"ephemeral_5m_input_tokens":{cache_write_5m},"ephemeral_1h_input_tokens":{cache_write_1h}}},"output_tokens":{},"service_tier":"standard"}},"#,
+            r#""usage":{{"input_tokens":{input},"cache_creation_input_tokens":{},"cache_read_input_tokens":{cache_read},"cache_creation":{{"ephemeral_5m_input_tokens":{cache_write_5m},"ephemeral_1h_input_tokens":{cache_write_1h}}},"output_tokens":{},"service_tier":"standard"{}}},"#,
             cache_write_5m.saturating_add(cache_write_1h),
             output_now.unwrap_or(output),
+            if output_now.is_none() { searches(planned) } else { String::new() },
         ),
     }
 }
@@ -66,8 +68,9 @@ pub(crate) fn frames(planned: &Planned) -> Frames {
     let output = match planned.usage_said {
         UsageSaid::Missing => String::new(),
         UsageSaid::Figures { input, output, cache_read, cache_write_5m, cache_write_1h } => format!(
-            r#","usage":{{"input_tokens":{input},"cache_creation_input_tokens":{},"cache_read_input_tokens":{cache_read},"output_tokens":{output}}}"#,
+            r#","usage":{{"input_tokens":{input},"cache_creation_input_tokens":{},"cache_read_input_tokens":{cache_read},"output_tokens":{output}{}}}"#,
             cache_write_5m.saturating_add(cache_write_1h),
+            searches(planned),
         ),
     };
     let word = quoted(stop_word(&planned.stop));
@@ -88,6 +91,7 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
         Piece::Redacted(data) => {
             format!(r#"{{"type":"redacted_thinking","data":{}}}"#, quoted(data))
         }
+        Piece::Server(block) => begun(block).to_string(),
         Piece::Tool { id, name, .. } => format!(r#"{{"type":"tool_use","id":{},"name":{},"input":{{}}}}"#, quoted(id), quoted(name)),
     };
     out.event("content_block_start", &[r#"{"type":"content_block_start","index":"#, &index, r#","content_block":"#, &start, "}"]);
@@ -105,6 +109,12 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
             delta("signature_delta", "signature", signature);
         }
         Piece::Redacted(_) => {}
+        // A call is streamed as any other; a result comes whole.
+        Piece::Server(block) if block["type"] == SERVER_TOOL_USE => {
+            delta("input_json_delta", "partial_json", "");
+            chunks(&block["input"].to_string(), chunk_bytes).for_each(|part| delta("input_json_delta", "partial_json", part));
+        }
+        Piece::Server(_) => {}
         Piece::Tool { json, .. } => {
             // The real one begins with an empty piece, and sends nothing more for an empty object.
             delta("input_json_delta", "partial_json", "");
@@ -114,6 +124,23 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
         }
     }
     out.event("content_block_stop", &[r#"{"type":"content_block_stop","index":"#, &index, "}"]);
+}
+
+/// How a block of the provider's own tools begins in a stream: a call without its arguments, a result whole.
+fn begun(block: &Value) -> Value {
+    let mut block = block.clone();
+    if block["type"] == SERVER_TOOL_USE {
+        block["input"] = Value::Object(serde_json::Map::new());
+    }
+    block
+}
+
+/// `,"server_tool_use":{…}` where the provider has searched.
+fn searches(planned: &Planned) -> String {
+    match planned.usage.web_searches {
+        0 => String::new(),
+        n => format!(r#","server_tool_use":{{"web_search_requests":{n}}}"#),
+    }
 }
 
 /// The whole message. Without its end, `stop_reason` is null.
@@ -131,6 +158,7 @@ pub(crate) fn whole(planned: &Planned, ended: bool) -> String {
             Piece::Redacted(data) => {
                 format!(r#"{{"type":"redacted_thinking","data":{}}}"#, quoted(data))
             }
+            Piece::Server(block) => block.to_string(),
             Piece::Tool { id, name, json } => {
                 // A garbled input cannot stand in a whole message as it is: it becomes a string, which is no object and so still wrong.
                 let good = serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();

@@ -56,6 +56,11 @@ pub(crate) fn against_script(script: &Script, request: &Request) -> Result<(), W
     }
     for (m, message) in request.messages.iter().enumerate() {
         for (b, block) in message.content.iter().enumerate() {
+            if let Block::Provider { block } = block
+                && !crate::search::is_unchanged(block)
+            {
+                return Err(Wrong::request(format!("messages.{m}.content.{b}: Invalid `encrypted_content` in `web_search_result` block")));
+            }
             if let Block::Thinking { thinking, signature } = block
                 && !signature_is_ours(thinking, signature, &script.signatures)
             {

@@ -39,6 +39,7 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Wrong> {
             system,
             messages,
             tools: tools.into(),
+            provider_tools: vec![],
             tool_choice,
             max_output_tokens,
             // Checked to lie in 0..=2 above.

@@ -75,7 +75,8 @@ impl Chunks {
                         self.content(&format!(r#"{{"reasoning_content":{}}}"#, quoted(part)));
                     }
                 }
-                Piece::Redacted(_) => {}
+                // This API has no such blocks.
+                Piece::Redacted(_) | Piece::Server(_) => {}
                 Piece::Tool { id, name, json } => {
                     self.content(&format!(
                         r#"{{"tool_calls":[{{"index":{tools},"id":{},"type":"function","function":{{"name":{},"arguments":""}}}}]}}"#,
@@ -131,7 +132,7 @@ pub(crate) fn whole(planned: &Planned, ended: bool, created: u64) -> String {
         match piece {
             Piece::Text(part) => text.push_str(part),
             Piece::Thinking { text: part, .. } => thinking.push_str(part),
-            Piece::Redacted(_) => {}
+            Piece::Redacted(_) | Piece::Server(_) => {}
             Piece::Tool { id, name, json } => calls.push(format!(
                 r#"{{"id":{},"type":"function","function":{{"name":{},"arguments":{}}}}}"#,
                 quoted(id),

@@ -61,6 +61,7 @@ pub(crate) struct Player<'a> {
 impl Player<'_> {
     /// Plays it. The result: how it ended, and whether the connection can be kept.
     pub(crate) async fn play(&mut self, open: &mut Open) -> Result<(Outcome, bool), Gone> {
+        self.state.begins();
         self.conn.wait(self.planned.latency).await?;
         if let Some(calls) = self.planned.until_calls {
             self.conn.wait_for(self.state.until_calls(calls)).await?;

@@ -13,6 +13,7 @@ fn ask(prompt: &str) -> Request {
         system: String::new(),
         messages: vec![Message::user(prompt)],
         tools: Vec::new().into(),
+        provider_tools: vec![],
         tool_choice: Default::default(),
         max_output_tokens: 4_096,
         temperature_milli: None,
