@@ -26,6 +26,7 @@ fn setup(place: &Place, model: &ModelServer, set: &[(&str, &str)]) -> Result<Set
         home: place.dir()?.join("home"),
         model_url: model.url(),
         set: set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        env: vec![],
     })
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Invariant: it compares three accounts that cannot agree by accident: what the client was told, what is on disk, and what the seller of
 //! model calls saw. Numbers in brackets are those of the invariants it proves.
+use crate::check_tools;
 use crate::evidence::{Evidence, SeenCall};
 use maos_engine::Time;
 use maos_engine::event::{Event, Recorded, TextRef};
-use maos_engine::ids::{EffectId, TaskId};
+use maos_engine::ids::{EffectId, Place, TaskId};
 use maos_engine::status::Status;
 use maos_engine::task::Task;
 use maos_store::{EventRow, chain_hash};
@@ -26,6 +27,14 @@ pub struct Verdict {
     pub lost_replies: u64,
     /// Journaled replies that were asked for again.
     pub bought_again: u64,
+    /// Lines that tools wrote which must not be repeated.
+    pub tool_runs: u64,
+    /// Tools cut off by a crash, not run again, told to the model.
+    pub lost_tools: u64,
+    /// Answers of people.
+    pub answers: u64,
+    /// Votes.
+    pub votes: u64,
     /// Tasks.
     pub tasks: u64,
     /// Journal entries.
@@ -55,6 +64,7 @@ pub fn check(evidence: &Evidence) -> Verdict {
             Ok(events) => {
                 model_calls(id, &events, &mut calls, &mut verdict);
                 state(id, &events, evidence, &mut verdict.violations);
+                check_tools::check(id, &events, evidence, &mut verdict);
             }
             Err(why) => verdict.violations.push(why),
         }
@@ -65,7 +75,10 @@ pub fn check(evidence: &Evidence) -> Verdict {
         verdict.violations.push(format!("{} agents still have a seat although everything has ended", evidence.busy_agents));
     }
     if !evidence.leftover.is_empty() {
-        verdict.violations.push(format!("processes are left over: {:?}", evidence.leftover));
+        verdict.violations.push(format!("left over after the last stop: {:#?}", evidence.leftover));
+    }
+    if !evidence.survivors.is_empty() {
+        verdict.violations.push(format!("outlived a kill -9 of the server: {:#?}", evidence.survivors));
     }
     verdict.violations.extend(evidence.damage.iter().map(|d| format!("the database is damaged: {d}")));
     verdict
@@ -178,7 +191,7 @@ fn state(id: &str, events: &[Recorded], evidence: &Evidence, out: &mut Vec<Strin
         Event::ModelFailed { possibly_billed, .. } => *possibly_billed,
         _ => false,
     };
-    let cut_off = events.iter().filter(cut_off).count();
+    let cut_off = events.iter().filter(cut_off).count() + not_awaited(events);
     if task.account.possibly_billed_calls as usize != cut_off {
         out.push(format!("{id}: {cut_off} calls were cut off, {} are booked as possibly billed", task.account.possibly_billed_calls));
     }
@@ -199,6 +212,21 @@ fn state(id: &str, events: &[Recorded], evidence: &Evidence, out: &mut Vec<Strin
     out.extend(writes.iter().filter(|(_, n)| **n != 1).map(|(key, n)| format!("{id}: '{key}' was written {n} times")));
     out.extend(mails.iter().filter(|(_, n)| **n != 1).map(|((step, body), n)| format!("{id}: {step} sent '{body}' {n} times")));
     result(id, &task, evidence, out);
+}
+
+/// Calls of voters that were in flight when their ballot was decided without them: nobody waits for their end.
+fn not_awaited(events: &[Recorded]) -> usize {
+    let mut open = BTreeSet::new();
+    for entry in events {
+        match &entry.event {
+            Event::ModelRequested { effect, .. } if matches!(effect.place, Place::Vote { .. }) => drop(open.insert(effect)),
+            Event::ModelReplied { effect, .. } | Event::ModelFailed { effect, .. } | Event::ModelInterrupted { effect } => {
+                open.remove(effect);
+            }
+            _ => {}
+        }
+    }
+    open.len()
 }
 
 /// What the API gave as result is what the journal says, whole.
@@ -267,6 +295,9 @@ fn seller(evidence: &Evidence, calls: &BTreeMap<(String, EffectId), Call>, verdi
             verdict.violations.push(format!("{id} {effect}: its attempts asked different things: {:?}", call.requests));
         }
     }
+    // A voter whose ballot was decided without it has no reply by which its requests are known.
+    let unheard = |(_, effect): &(String, EffectId), call: &Call| matches!(effect.place, Place::Vote { .. }) && call.number.is_none();
+    let mut of_voters: u64 = calls.iter().filter(|(key, call)| unheard(key, call)).map(|(_, call)| call.intents).sum();
     let mut requests: BTreeMap<&str, u64> = BTreeMap::new();
     for call in &evidence.calls {
         *requests.entry(&call.request).or_default() += 1;
@@ -274,7 +305,9 @@ fn seller(evidence: &Evidence, calls: &BTreeMap<(String, EffectId), Call>, verdi
     }
     for (request, sent) in requests {
         let asked = intents.get(request).copied().unwrap_or(0);
-        if sent > asked {
+        if asked == 0 && sent <= of_voters {
+            of_voters -= sent;
+        } else if sent > asked {
             verdict
                 .violations
                 .push(format!("the model server saw {sent} requests {}…, the journal asked for {asked}", &request[..8.min(request.len())]));

@@ -2,12 +2,14 @@
 //!
 //! Invariant: the client only believes what it was answered; a request without an answer is made again under the same key.
 use crate::check::{Verdict, check};
-use crate::evidence::{Acked, Evidence, SeenCall, read_journals};
-use crate::maos::{Maos, Setup, Started, leftover, was_killed};
+use crate::evidence::{Acked, Answered, Evidence, SeenCall, read_journals, read_ledgers};
+use crate::maos::{Maos, Setup, Started, was_killed};
 use crate::model::ModelServer;
-use crate::scenario::{OPS, Op, script, submissions};
+use crate::remains::Marks;
+use crate::scenario::{OPS, Op, PERSONS_WORD, With, script, submissions};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest time for a whole cycle.
@@ -59,21 +61,31 @@ pub struct Outcome {
 pub fn run(programs: &Programs, dir: &Path, seed: u64, death: &Death) -> Result<Outcome> {
     let script_file = dir.join("script.yml");
     let slow = !matches!(death, Death::At(_) | Death::Never);
-    std::fs::write(&script_file, script(seed, slow))?;
+    let word = unique_word();
+    std::fs::write(&script_file, script(seed, slow, &word))?;
     let model = ModelServer::start(&programs.scripted, &script_file, Some(&dir.join("calls.jsonl")), 1)?;
     let setup = Setup {
         program: programs.maos.clone(),
         home: dir.join("home"),
         model_url: model.url(),
-        set: vec![("system.max_agents".into(), "6".into())],
+        // Voters with a model each, so that no two of them send the same request.
+        set: vec![
+            ("system.max_agents".into(), "8".into()),
+            ("consensus.models".into(), "claude/judge-1,claude/judge-2,claude/judge-3".into()),
+        ],
+        env: vec![],
     };
-    let mut cycle = Cycle { setup: &setup, death, deaths: 0, maos: None, client: Client::default(), began: Instant::now() };
+    let (client, began) = (Client::default(), Instant::now());
+    let mut cycle = Cycle { setup: &setup, death, word: &word, deaths: 0, maos: None, servers: vec![], survivors: vec![], client, began };
     cycle.until_all_ended()?;
     let mut evidence = cycle.results()?;
     evidence.calls = model.calls()?.iter().filter_map(SeenCall::from_log).collect();
-    let deaths = cycle.deaths;
+    let (deaths, servers) = (cycle.deaths, std::mem::take(&mut cycle.servers));
+    evidence.survivors = std::mem::take(&mut cycle.survivors);
+    evidence.answers = std::mem::take(&mut cycle.client.answers);
     drop(cycle);
-    evidence.leftover = leftover(&setup.home);
+    evidence.leftover = Marks { home: &setup.home, word: &word, servers: &servers }.all();
+    read_ledgers(&setup.home, &mut evidence)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(read_journals(&setup.database_url(), &mut evidence)).map_err(Error::other)?;
     let mut verdict = check(&evidence);
@@ -83,18 +95,31 @@ pub fn run(programs: &Programs, dir: &Path, seed: u64, death: &Death) -> Result<
     Ok(Outcome { verdict, evidence, deaths })
 }
 
+/// A length of sleep that no other cycle uses: it names the processes of this one.
+fn unique_word() -> String {
+    static CYCLES: AtomicU64 = AtomicU64::new(0);
+    format!("864{}.{}", std::process::id(), CYCLES.fetch_add(1, Ordering::Relaxed))
+}
+
 /// What the client knows.
 #[derive(Debug, Default)]
 struct Client {
     done: usize,
-    acked: Vec<(&'static str, Acked)>,
+    acked: Vec<Acked>,
+    answers: Vec<Answered>,
 }
 
 struct Cycle<'a> {
     setup: &'a Setup,
     death: &'a Death,
+    /// On the command lines of programs that its agents start.
+    word: &'a str,
     deaths: usize,
     maos: Option<Maos>,
+    /// Process ids of all servers so far.
+    servers: Vec<u32>,
+    /// What outlived a server.
+    survivors: Vec<String>,
     client: Client,
     began: Instant,
 }
@@ -137,8 +162,12 @@ impl Cycle<'_> {
             _ => None,
         };
         match self.setup.start(crash_at)? {
-            Started::Died(status) => self.ended(status)?,
+            Started::Died(status, pid) => {
+                self.servers.push(pid);
+                self.ended(status)?;
+            }
             Started::Ready(maos) => {
+                self.servers.push(maos.pid());
                 match self.death {
                     Death::After(waits) => {
                         if let Some(wait) = waits.get(self.deaths) {
@@ -155,8 +184,10 @@ impl Cycle<'_> {
         Ok(())
     }
 
+    /// A server has ended: nothing that it started may be there any longer.
     fn ended(&mut self, status: std::process::ExitStatus) -> Result<()> {
         self.deaths += 1;
+        self.survivors.extend(Marks { home: &self.setup.home, word: self.word, servers: &self.servers }.after_death());
         // A drain may be over before the kill comes.
         let polite = matches!(self.death, Death::InDrain(..)) && status.success();
         if was_killed(status) || polite {
@@ -209,22 +240,27 @@ fn maos_died(maos: &mut Option<Maos>) -> Result<bool> {
 
 impl Client {
     fn id(&self, name: &str) -> Result<&str> {
-        let found = self.acked.iter().find(|(n, _)| *n == name);
-        found.map(|(_, a)| a.id.as_str()).ok_or_else(|| Error::other(format!("'{name}' was not submitted before")))
+        let found = self.acked.iter().find(|a| a.name == name);
+        found.map(|a| a.id.as_str()).ok_or_else(|| Error::other(format!("'{name}' was not submitted before")))
     }
 
     /// Does one thing; an error means that nobody knows whether it was done.
     fn act(&mut self, maos: &Maos, op: Op) -> Result<()> {
         match op {
-            Op::Submit { name, after } => {
+            Op::Submit { name, after, with } => {
                 let before = after.map(|a| self.id(a).map(str::to_owned)).transpose()?;
-                let body = serde_json::json!({"description": format!("job {name}"), "depends_on": before.iter().collect::<Vec<_>>()});
+                let mut body = serde_json::json!({"description": format!("job {name}"), "depends_on": before.iter().collect::<Vec<_>>()});
+                match with {
+                    With::Plan => {}
+                    With::One(kind) => (body["agent_type"], body["max_agents"]) = (kind.into(), 1.into()),
+                    With::Votes => body["require_consensus"] = true.into(),
+                }
                 let answer = maos.post("/api/tasks", &format!("submit-{name}"), &body.to_string())?;
                 if !matches!(answer.status, 200..=202) {
                     return Err(Error::other(format!("submit {name}: {} {}", answer.status, answer.body)));
                 }
                 let id = answer.json()["task_id"].as_str().unwrap_or_default().to_owned();
-                self.acked.push((name, Acked { id, after: before, result: None }));
+                self.acked.push(Acked { name, id, after: before, result: None });
             }
             Op::Pause(name) => self.change(maos, name, "pause")?,
             Op::Resume(name) => self.change(maos, name, "resume")?,
@@ -243,8 +279,29 @@ impl Client {
         }
     }
 
-    fn all_ended(&self, maos: &Maos) -> Result<bool> {
-        for (name, task) in &self.acked {
+    /// Answers what people are asked.
+    fn answer(&mut self, maos: &Maos) -> Result<()> {
+        let id = self.id("asks")?.to_owned();
+        let open = maos.get(&format!("/api/tasks/{id}/questions"))?.json();
+        for question in open["data"].as_array().into_iter().flatten() {
+            let asked = question["question_id"].as_str().unwrap_or_default().to_owned();
+            let body = serde_json::json!({"question": asked, "answer": PERSONS_WORD}).to_string();
+            let answer = maos.post(&format!("/api/tasks/{id}/input"), &format!("answer-{asked}"), &body)?;
+            match answer.status {
+                200..=299 if self.answers.iter().any(|a| a.question == asked) => {}
+                200..=299 => self.answers.push(Answered { task: id.clone(), question: asked, text: PERSONS_WORD.into() }),
+                // It was answered just before a crash took the word of it away.
+                404 | 409 => {}
+                other => return Err(Error::other(format!("answer {asked}: {other} {}", answer.body))),
+            }
+        }
+        Ok(())
+    }
+
+    fn all_ended(&mut self, maos: &Maos) -> Result<bool> {
+        self.answer(maos)?;
+        for task in &self.acked {
+            let name = task.name;
             let answer = maos.get(&format!("/api/tasks/{}", task.id))?;
             let status = answer.json()["status"].as_str().unwrap_or_default().to_owned();
             match (answer.status, status.as_str()) {
@@ -260,7 +317,7 @@ impl Client {
 
     fn read_all(&self, maos: &Maos) -> Result<(Vec<Acked>, usize)> {
         let mut acked = vec![];
-        for (_, task) in &self.acked {
+        for task in &self.acked {
             let answer = maos.get(&format!("/api/tasks/{}/results", task.id))?;
             let result = answer.json()["result"]["text"].as_str().map(str::to_owned);
             acked.push(Acked { result, ..task.clone() });

@@ -1,18 +1,33 @@
 //! What a cycle leaves behind: the journals on disk, the model server's own log of calls, and what was answered to the client.
 //!
 //! Invariant: read after everything has stopped; never asks the software under test for an opinion about itself.
+use crate::scenario::LEDGER_FILE;
 use maos_store::{ConnectOptions, EventRow, Head};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A submission that was answered with an id.
 #[derive(Debug, Clone)]
 pub struct Acked {
+    /// What the scenario calls it.
+    pub name: &'static str,
     /// The id.
     pub id: String,
     /// The id of the task it was told to wait for.
     pub after: Option<String>,
     /// The text of the result the API gave at the end.
     pub result: Option<String>,
+}
+
+/// An answer of a person that was acknowledged.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The task.
+    pub task: String,
+    /// The question.
+    pub question: String,
+    /// The answer.
+    pub text: String,
 }
 
 /// A call as the model server saw it, in order of arrival.
@@ -59,10 +74,31 @@ pub struct Evidence {
     pub calls: Vec<SeenCall>,
     /// Agents that were still at work when everything had ended.
     pub busy_agents: usize,
-    /// Processes that were still there after the last stop.
-    pub leftover: Vec<u32>,
+    /// Answers of people that were acknowledged.
+    pub answers: Vec<Answered>,
+    /// Lines that the calls of a tool wrote which must not be repeated, by task.
+    pub ledgers: BTreeMap<String, Vec<String>>,
+    /// What of a killed server was still there when its patience was over: processes, cgroups, notes.
+    pub survivors: Vec<String>,
+    /// What was still there after the last stop.
+    pub leftover: Vec<String>,
     /// Problems SQLite finds in the file.
     pub damage: Vec<String>,
+}
+
+/// Reads the ledgers in the tasks' workspaces. A task without one has written nothing.
+///
+/// # Errors
+/// A ledger is there and cannot be read.
+pub fn read_ledgers(home: &Path, evidence: &mut Evidence) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(home.join("workspaces")).into_iter().flatten().flatten() {
+        let file = entry.path().join("files").join(LEDGER_FILE);
+        if file.exists() {
+            let lines = std::fs::read_to_string(file)?.lines().map(str::to_owned).collect();
+            evidence.ledgers.insert(entry.file_name().to_string_lossy().into_owned(), lines);
+        }
+    }
+    Ok(())
 }
 
 /// Reads all journals of a stopped server.

@@ -4,6 +4,7 @@
 //! the journal holds and what the model server saw. Used by tests and by the benchmark; no part of the product. It must not know anything
 //! of MAOS but its command line, its HTTP API and its journal.
 pub mod check;
+mod check_tools;
 pub mod cycle;
 pub mod evidence;
 pub mod http;
@@ -11,6 +12,7 @@ pub mod loops;
 pub mod maos;
 pub mod model;
 pub mod points;
+pub mod remains;
 pub mod scenario;
 
 use std::io::{Error, Result};

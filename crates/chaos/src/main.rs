@@ -66,8 +66,19 @@ fn run(arguments: &Arguments) -> std::io::Result<bool> {
         Ok(outcome) if outcome.verdict.violations.is_empty() => {
             let v = &outcome.verdict;
             println!(
-                "ok   seed {} {:?}: {} deaths, {} calls paid, {} requests, {} interrupted, {} replies lost in the crash, {} entries",
-                job.seed, job.death, outcome.deaths, v.paid, v.requests, v.interrupted, v.lost_replies, v.entries
+                "ok   seed {} {:?}: {} deaths, {} calls paid, {} requests, {} interrupted, {} replies lost in the crash, {} tool runs, {} lost, {} answers, {} votes, {} entries",
+                job.seed,
+                job.death,
+                outcome.deaths,
+                v.paid,
+                v.requests,
+                v.interrupted,
+                v.lost_replies,
+                v.tool_runs,
+                v.lost_tools,
+                v.answers,
+                v.votes,
+                v.entries
             );
         }
         Ok(outcome) => println!("BAD  seed {} {:?}: {:#?}", job.seed, job.death, outcome.verdict.violations),
@@ -78,13 +89,17 @@ fn run(arguments: &Arguments) -> std::io::Result<bool> {
     let sum = |f: fn(&maos_chaos::cycle::Outcome) -> u64| good.iter().map(|o| f(o)).sum::<u64>();
     let bad = done.iter().filter(|(_, r)| r.as_ref().map_or(true, |o| !o.verdict.violations.is_empty())).count();
     println!(
-        "\n{} cycles, {} deaths, {} tasks, {} calls paid, {} cut off and made again visibly; completed calls bought again: {}; cycles with a violation: {bad}",
+        "\n{} cycles, {} deaths, {} tasks, {} calls paid, {} cut off and made again visibly; completed calls bought again: {}; {} runs of tools that must not be repeated, {} cut off and told; {} answers, {} votes; cycles with a violation: {bad}",
         done.len(),
         sum(|o| o.deaths as u64),
         sum(|o| o.verdict.tasks),
         sum(|o| o.verdict.paid),
         sum(|o| o.verdict.interrupted),
         sum(|o| o.verdict.bought_again),
+        sum(|o| o.verdict.tool_runs),
+        sum(|o| o.verdict.lost_tools),
+        sum(|o| o.verdict.answers),
+        sum(|o| o.verdict.votes),
     );
     if bad == 0 {
         std::fs::remove_dir_all(&root)?;

@@ -9,7 +9,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub struct Setup {
     pub model_url: String,
     /// Further configuration: key and value.
     pub set: Vec<(String, String)>,
+    /// Further variables of its environment; the last word.
+    pub env: Vec<(String, String)>,
 }
 
 /// What became of a start.
@@ -37,8 +39,8 @@ pub struct Setup {
 pub enum Started {
     /// It answers.
     Ready(Maos),
-    /// It died before.
-    Died(ExitStatus),
+    /// It died before, with this process id.
+    Died(ExitStatus, u32),
 }
 
 /// A running server.
@@ -78,6 +80,7 @@ impl Setup {
         for (key, value) in &self.set {
             command.env(format!("MAOS_{}", key.to_ascii_uppercase().replace('.', "_")), value);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -112,7 +115,7 @@ impl Setup {
                 Err(e) => return Err(e),
             }
             if let Some(status) = maos.died()? {
-                return Ok(Started::Died(status));
+                return Ok(Started::Died(status, maos.pid));
             }
             if started.elapsed() > READY_WAIT {
                 return Err(Error::new(ErrorKind::TimedOut, "the server neither became ready nor died"));
@@ -238,18 +241,4 @@ fn terminate(pid: u32) -> Result<()> {
 #[must_use]
 pub fn was_killed(status: ExitStatus) -> bool {
     matches!(status.signal(), Some(s) if s == Signal::SIGKILL as i32 || s == Signal::SIGABRT as i32)
-}
-
-/// Processes that still run in this server's environment.
-#[must_use]
-pub fn leftover(home: &Path) -> Vec<u32> {
-    let marker = format!("MAOS_HOME={}", home.display());
-    let Ok(processes) = std::fs::read_dir("/proc") else { return vec![] };
-    let pids = processes.flatten().filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok());
-    let ours = |pid: &u32| {
-        // A process that ends while we look is no leftover.
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|b| *b == 0).any(|v| v == marker.as_bytes())
-    };
-    pids.filter(ours).collect()
 }

@@ -21,7 +21,7 @@ const fn again(name: &'static str, passes: u64) -> Point {
     Point { name, passes, recovery: true }
 }
 
-/// All of them, by path: submit, store, schedule, plan, model, tool, hold, join, recovery.
+/// All of them, by path: submit, store, schedule, plan, model, tool, people, votes, hold, join, recovery.
 pub const POINTS: &[Point] = &[
     at("submit.before", 5),
     at("submit.after", 5),
@@ -46,6 +46,21 @@ pub const POINTS: &[Point] = &[
     at("model.failure.after", 1),
     at("tool.before", 8),
     at("tool.after", 8),
+    at("tool.intent.before", 3),
+    at("tool.intent.after", 3),
+    at("tool.before_start", 3),
+    at("tool.spawned", 3),
+    at("tool.after_effect", 3),
+    at("tool.cleanup", 3),
+    at("tool.after_end", 3),
+    at("ask.before", 1),
+    at("ask.after", 1),
+    at("answer.before", 1),
+    at("answer.after", 1),
+    at("ballot.before", 2),
+    at("ballot.after", 2),
+    at("vote.before", 2),
+    at("vote.after", 2),
     at("hold.before", 1),
     at("hold.after", 1),
     at("join.before", 4),

@@ -9,8 +9,71 @@ fn sound() -> Evidence {
     let dir = tempfile::tempdir().unwrap();
     let outcome = run(&crate::programs(), dir.path(), 3, &Death::Never).unwrap();
     assert_eq!(outcome.verdict.violations, Vec::<String>::new());
-    assert!(outcome.verdict.paid > 30 && outcome.verdict.tasks == 5, "{:?}", outcome.verdict);
+    assert!(outcome.verdict.paid > 30 && outcome.verdict.tasks == 8, "{:?}", outcome.verdict);
+    let v = &outcome.verdict;
+    assert_eq!((v.tool_runs, v.lost_tools, v.answers, v.votes >= 2), (3, 0, 1, true), "{v:?}");
     outcome.evidence
+}
+
+fn id_of(evidence: &Evidence, name: &str) -> String {
+    evidence.acked.iter().find(|a| a.name == name).unwrap().id.clone()
+}
+
+/// Repeats the first entry of a kind.
+fn twice(id: &str, kind: &'static str) -> impl FnOnce(&mut Evidence) {
+    move |e| {
+        let all = rows(e, id);
+        let at = all.iter().position(|r| r.kind == kind).unwrap();
+        let copy = all[at].clone();
+        all.insert(at + 1, copy);
+        mend(e, id);
+    }
+}
+
+/// Changes the last entry of a kind that contains this.
+fn changed(id: &str, kind: &'static str, from: &'static str, to: &'static str) -> impl FnOnce(&mut Evidence) {
+    move |e| {
+        let row = rows(e, id).iter_mut().rfind(|r| r.kind == kind && r.body.contains(from)).unwrap();
+        row.body = row.body.replace(from, to);
+        mend(e, id);
+    }
+}
+
+#[test]
+fn the_checker_sees_what_tools_people_and_voters_must_not_do() {
+    let good = sound();
+    let (ledger, asks, judged) = (id_of(&good, "ledger"), id_of(&good, "asks"), id_of(&good, "judged"));
+
+    let again = |e: &mut Evidence| {
+        let lines = e.ledgers.get_mut(&ledger).unwrap();
+        lines.push(lines[0].clone());
+    };
+    refused("a tool that runs again", &good, again, "was run 2 times");
+    let unasked = |e: &mut Evidence| e.ledgers.get_mut(&ledger).unwrap().push("ledger 0z".into());
+    refused("a run that nobody asked for", &good, unasked, "which nobody asked for");
+    refused("a run that did not happen", &good, |e| drop(e.ledgers.get_mut(&ledger).unwrap().pop()), "is said to be done and left no");
+    refused("a tool asked for twice", &good, twice(&ledger, "tool_requested"), "must not be repeated and was asked for 2 times");
+    refused("a tool that ends twice", &good, twice(&ledger, "tool_settled"), "ended 2 times");
+    let lost = changed(&ledger, "tool_settled", "\"outcome\":\"done\"", "\"outcome\":\"lost\"");
+    refused("a loss that is kept from the model", &good, lost, "was lost and the model does not know");
+    let failed = changed(&ledger, "tool_settled", "\"outcome\":\"done\"", "\"outcome\":\"failed\"");
+    refused("a tool that cannot run", &good, failed, "should have run and is [Failed]");
+
+    refused("an answer that is another", &good, changed(&asks, "human_answered", "forty-two", "forty-three"), "acknowledged and is lost");
+    refused("an answer twice", &good, twice(&asks, "human_answered"), "was answered 2 times");
+    refused("a question twice", &good, twice(&asks, "human_asked"), "was asked 2 times");
+    let unheard = |e: &mut Evidence| {
+        let task = e.acked.iter_mut().find(|a| a.id == asks).unwrap();
+        task.result = task.result.as_ref().map(|text| text.replace("forty-two", "…"));
+    };
+    refused("an answer that the agent is not given", &good, unheard, "was not given the answer");
+
+    refused("a vote twice", &good, twice(&judged, "vote_cast"), "voted 2 times in ballot 1");
+    refused("a ballot twice", &good, twice(&judged, "ballot_opened"), "was opened twice");
+    refused("a ballot that ends twice", &good, twice(&judged, "ballot_closed"), "not once and approved");
+
+    refused("what outlives a kill", &good, |e| e.survivors = vec!["process 4711: sleep".into()], "outlived a kill -9");
+    refused("what outlives a stop", &good, |e| e.leftover = vec!["cgroup maos-1267-0".into()], "maos-1267-0");
 }
 
 /// The checker says this about the spoilt evidence.
@@ -70,23 +133,12 @@ fn the_checker_sees_every_kind_of_damage() {
     refused("a changed entry", &good, |e| rows(e, &id)[3].body.push(' '), "the hash chain breaks at entry 4");
     refused("an old owner", &good, |e| rows(e, &id)[0].epoch = 99, "after epoch 99");
     refused("a lost task", &good, |e| drop(e.journals.remove(&id)), "was acknowledged and is lost");
-    refused("a task made twice", &good, |e| e.submissions -= 1, "submissions made 5 tasks");
+    refused("a task made twice", &good, |e| e.submissions -= 1, "submissions made 8 tasks");
 
-    let kind = |kind: &'static str| move |r: &EventRow| r.kind == kind;
-    let twice = |kind_of: &'static str| {
-        let id = id.clone();
-        move |e: &mut Evidence| {
-            let rows = rows(e, &id);
-            let at = rows.iter().position(kind(kind_of)).unwrap();
-            let copy = rows[at].clone();
-            rows.insert(at + 1, copy);
-            mend(e, &id);
-        }
-    };
-    refused("two replies", &good, twice("model_replied"), "has a reply without an intent");
-    refused("two intents", &good, twice("model_requested"), "while an attempt is in flight");
-    refused("a tool twice", &good, twice("state_set"), "was written 2 times");
-    refused("a message twice", &good, twice("message_sent"), "2 times");
+    refused("two replies", &good, twice(&id, "model_replied"), "has a reply without an intent");
+    refused("two intents", &good, twice(&id, "model_requested"), "while an attempt is in flight");
+    refused("a tool twice", &good, twice(&id, "state_set"), "was written 2 times");
+    refused("a message twice", &good, twice(&id, "message_sent"), "2 times");
 
     let unfinished = |e: &mut Evidence| {
         rows(e, &id).pop();
@@ -97,6 +149,6 @@ fn the_checker_sees_every_kind_of_damage() {
     refused("no result", &good, |e| e.acked[0].result = None, "without a result");
     refused("a step too early", &good, |e| e.acked[0].after = e.acked.last().map(|a| a.id.clone()), "began before");
     refused("a seat that is kept", &good, |e| e.busy_agents = 1, "1 agents still have a seat");
-    refused("a process that is left", &good, |e| e.leftover = vec![4711], "4711");
+    refused("a process that is left", &good, |e| e.leftover = vec!["process 4711".into()], "4711");
     refused("a damaged file", &good, |e| e.damage = vec!["page 7".into()], "page 7");
 }

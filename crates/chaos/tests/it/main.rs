@@ -1,7 +1,11 @@
-//! The short form of the kill -9 loop on the real binary, and proofs that its checker can fail.
+//! The short form of the kill -9 loop on the real binary, proofs that its checker can fail, and a model that obeys every attacker.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+mod attacks;
 mod checker;
 mod kills;
+mod obedient;
+mod planted;
+mod stranger;
 
 use maos_chaos::cycle::Programs;
 use std::path::PathBuf;

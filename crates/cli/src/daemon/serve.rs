@@ -101,11 +101,12 @@ async fn open(app: &App, args: &StartArgs, config: Config) -> Result<Live, CliEr
     let models = settings::models(&app.home, &config, None);
     let start = settings::Start { no_sandbox: args.dangerously_no_sandbox, environment: app.env.all() };
     let options = settings::runtime(&app.home, &config, models.options, &start)?;
+    let opened = maos_runtime::Runtime::open(options, env!("CARGO_PKG_VERSION"), vec![]).await;
+    let runtime = opened.map_err(|error| runtime_error(app, &error))?;
+    // After the sandbox has tried itself out: the crash points are those of agents' programs.
     if maos_sandbox::set_probe(maos_store::crash::point).is_err() {
         tracing::debug!(component = "system", "the crash points of tools are set already");
     }
-    let opened = maos_runtime::Runtime::open(options, env!("CARGO_PKG_VERSION"), vec![]).await;
-    let runtime = opened.map_err(|error| runtime_error(app, &error))?;
     let local = Arc::new(Mutex::new(models.local));
     let (home, env, file, flags) = (app.home.clone(), app.env.clone(), app.global.config.clone(), args.overrides()?);
     let load = move || {
