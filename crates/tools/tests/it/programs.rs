@@ -65,7 +65,7 @@ async fn a_small_project_is_written_tested_repaired_and_tested_again() {
         let out = bench.run("read_file", json!({"path": "/workspace/report.txt"})).await;
         assert_eq!(out.text, "passed\n");
         let out = bench.run("list_files", json!({})).await;
-        assert_eq!(out.text, "app/\napp/users.py (45 bytes)\nreport.txt (7 bytes)\ntest_users.py (185 bytes)\n");
+        assert_eq!(out.text, "app/\napp/users.py (45 bytes)\nreport.txt (7 bytes)\ntest_users.py (176 bytes)\n");
     }
 }
 
