@@ -52,7 +52,8 @@ async fn a_fork_bomb_ends_and_leaves_nothing() {
         job.limits.processes = 40;
         job.limits.wall = Duration::from_secs(2);
         let done = place.sandbox.run(job).await.unwrap();
-        assert!(done.stopped.is_some(), "{choice:?} {done:?}");
+        // Without a cgroup its shell may give up before the time does.
+        assert!(done.stopped.is_some() || done.stderr.text().contains("Cannot fork"), "{choice:?} {done:?}");
         assert_eq!(with_word(&word), Vec::<i32>::new());
         assert_nothing_left(&place);
         let many = "for i in $(seq 60); do sleep 1000 & done 2>/dev/null; exit 5";
