@@ -191,6 +191,16 @@ mod tests {
         (FileConfig::new(load().unwrap(), Arc::new(load), Arc::new(apply)), applied)
     }
 
+    #[test]
+    fn the_fence_is_not_moved_through_the_door() {
+        for name in
+            ["auth.api_keys", "api.host", "sandbox.tier", "sandbox.network_allow", "web.allow", "web.allow_private", "tools.approval"]
+        {
+            assert!(!is_writable(schema::find(name).unwrap()), "{name}");
+        }
+        assert!(is_writable(schema::find("system.max_agents").unwrap()));
+    }
+
     #[tokio::test]
     async fn a_change_is_checked_written_and_taken_over() {
         let dir = tempfile::tempdir().unwrap();
