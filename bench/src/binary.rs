@@ -33,7 +33,7 @@ fn setup(place: &Place, model: &ModelServer, set: &[(&str, &str)]) -> Result<Set
 fn ready(setup: &Setup) -> Result<Maos> {
     match setup.start(None)? {
         Started::Ready(maos) => Ok(maos),
-        Started::Died(status) => bail!("the server died at its start: {status}; see {}", setup.home.join("stderr.txt").display()),
+        Started::Died(status, ..) => bail!("the server died at its start: {status}; see {}", setup.home.join("stderr.txt").display()),
     }
 }
 

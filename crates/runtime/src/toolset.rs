@@ -127,6 +127,16 @@ impl Toolset {
         extra: Vec<Arc<dyn Tool>>,
     ) -> Result<Self, String> {
         let state = data_dir.join("sandbox");
+        // What a server that was killed left running is ended before anything new begins.
+        let left = state.clone();
+        match tokio::task::spawn_blocking(move || Sandbox::reap(&left)).await {
+            Ok(Ok(reaped)) if reaped.runs + reaped.processes > 0 => {
+                tracing::warn!(component = "agents", "ended what a former server left: {} runs, {} processes", reaped.runs, reaped.processes);
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(format!("what a former server left in {} cannot be ended: {error}", state.display())),
+            Err(error) => return Err(error.to_string()),
+        }
         let sandbox = match &options.helper {
             None => Err("no helper program is configured".to_owned()),
             Some(helper) => Sandbox::choose(options.sandbox, helper.clone(), &state).await.map(Arc::new).map_err(|e| e.to_string()),
