@@ -131,7 +131,12 @@ impl Toolset {
         let left = state.clone();
         match tokio::task::spawn_blocking(move || Sandbox::reap(&left)).await {
             Ok(Ok(reaped)) if reaped.runs + reaped.processes > 0 => {
-                tracing::warn!(component = "agents", "ended what a former server left: {} runs, {} processes", reaped.runs, reaped.processes);
+                tracing::warn!(
+                    component = "agents",
+                    "ended what a former server left: {} runs, {} processes",
+                    reaped.runs,
+                    reaped.processes
+                );
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(format!("what a former server left in {} cannot be ended: {error}", state.display())),
