@@ -238,12 +238,13 @@ impl Workspace {
         self.replace(path, &relative, bytes.len() as u64, |file| file.write_all(bytes))
     }
 
-    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`.
+    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`. A person gives it, so it may be one that steers later
+    /// work, such as a project's `AGENTS.md`.
     ///
     /// # Errors
-    /// As [`Workspace::write`]; also when `from` has more than `max` bytes.
+    /// As [`Workspace::write`], but for protected names; also when `from` has more than `max` bytes.
     pub fn import(&self, path: &str, from: &mut dyn Read, max: u64) -> Result<u64, FileError> {
-        let relative = self.writable(path)?;
+        let relative = self.named(path)?;
         let mut copied = 0;
         let used = self.usage()?;
         let room = self.quota.bytes.saturating_sub(used.bytes);
@@ -434,8 +435,15 @@ impl Workspace {
         Ok(parts.into_iter().collect())
     }
 
-    /// The same for a path that will be written.
+    /// The same for a path that a tool will write.
     fn writable(&self, path: &str) -> Result<PathBuf, FileError> {
+        let relative = self.named(path)?;
+        refuse_protected(path, &relative)?;
+        Ok(relative)
+    }
+
+    /// The same for a path that will name a file.
+    fn named(&self, path: &str) -> Result<PathBuf, FileError> {
         let relative = self.relative(path)?;
         if relative.as_os_str().is_empty() {
             return Err(FileError::Folder(escape(path)));
@@ -443,7 +451,6 @@ impl Workspace {
         if has_control(&relative) {
             return Err(FileError::BadName(escape(path)));
         }
-        refuse_protected(path, &relative)?;
         Ok(relative)
     }
 }

@@ -18,7 +18,9 @@ use tempfile::TempDir;
 
 /// Attacks at the same time.
 const AT_ONCE: usize = 6;
-/// The server as an MCP server sees it: reads orders, keeps what it is sent, tells its environment.
+/// Looks at a task, 150 ms each unless it ends before.
+const LOOKS_MAX: u32 = 300;
+/// An MCP server: reads out orders, keeps what it is sent, tells its environment.
 const MCP_SERVER: &str = r#"
 import json, os, sys
 TOOLS = {"read": ["number"], "send": ["text"], "env": []}
@@ -252,9 +254,13 @@ fn play(world: &World, maos: &Maos, index: usize, attack: &Attack) -> Came {
     let id = world.command(&folder, &args).trim().to_owned();
     let (mut questions, mut wrong) = (0, vec![]);
     let (mark, wanted) = (format!("mark-{number}"), marked(&attack.calls.last().unwrap().1, &number));
-    loop {
+    for look in 1.. {
         let task = maos.get(&format!("/api/tasks/{id}?wait=150ms")).unwrap().json();
         if matches!(task["status"].as_str(), Some("COMPLETED" | "FAILED" | "CANCELLED" | "TIMED_OUT" | "PAUSED")) {
+            break;
+        }
+        if look == LOOKS_MAX {
+            wrong.push(format!("it does not end: {task}"));
             break;
         }
         let open = maos.get(&format!("/api/tasks/{id}/questions")).unwrap().json();
