@@ -473,10 +473,15 @@ pub(crate) fn protected_in_sandbox() -> [&'static str; 6] {
     ["AGENTS.md", ".maos", ".mcp.json", ".claude", ".git/hooks", ".git/config"]
 }
 
-fn refuse_protected(path: &str, relative: &Path) -> Result<(), FileError> {
+/// Whether a file (relative to the root) steers programs or agents that come later, wherever it is taken to.
+pub fn steers(relative: &Path) -> bool {
     let names: Vec<&[u8]> = relative.iter().map(OsStrExt::as_bytes).collect();
     let at_root = names.first().is_some_and(|first| PROTECTED_AT_ROOT.iter().any(|p| first.eq_ignore_ascii_case(p.as_bytes())));
-    if at_root || runs_by_git(&names) { Err(FileError::Protected(escape(path))) } else { Ok(()) }
+    at_root || runs_by_git(&names)
+}
+
+fn refuse_protected(path: &str, relative: &Path) -> Result<(), FileError> {
+    if steers(relative) { Err(FileError::Protected(escape(path))) } else { Ok(()) }
 }
 
 /// Something beneath a `.git` folder that Git would run, or that names what it would run.

@@ -279,10 +279,7 @@ async fn the_task_timeout_ends_it() {
 async fn a_second_server_on_the_same_data_is_refused_with_the_pid_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = open(options(dir.path(), PARALLEL)).await;
-    let error = maos_runtime::Runtime::open(options(dir.path(), PARALLEL), "test", vec![])
-        .await
-        .map(|_| ())
-        .unwrap_err();
+    let error = maos_runtime::Runtime::open(options(dir.path(), PARALLEL), "test", vec![]).await.map(|_| ()).unwrap_err();
     assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
     runtime.stop(Duration::from_secs(5)).await;
 }

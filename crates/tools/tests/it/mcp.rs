@@ -145,7 +145,10 @@ async fn results_of_every_kind() {
     assert_eq!(echo(&pool, "image").await.text, "[an image, image/png, 8 bytes: not shown]");
     assert_eq!(echo(&pool, "structure").await.text, "{\"n\":1}");
     let refused = echo(&pool, "refuse").await;
-    assert!(refused.is_error && refused.text.contains("refused the call: no such thing") && !refused.text.contains('\u{1b}'), "{refused:?}");
+    assert!(
+        refused.is_error && refused.text.contains("refused the call: no such thing") && !refused.text.contains('\u{1b}'),
+        "{refused:?}"
+    );
     let huge = echo(&pool, "huge").await.text;
     assert!(huge.starts_with("HEAD") && huge.ends_with("TAIL") && huge.len() < 66 * 1024 && huge.contains("left out"));
     assert!(echo(&pool, "meta").await.text.contains("\"maos/call-id\":\"task_0000000000000001/s1/t1/tool/c1\""));

@@ -94,7 +94,9 @@ async fn a_greeting_on_stdout_is_forgiven() {
 
 #[tokio::test]
 async fn floods_are_cut_off() {
-    for (what, reason) in [("flood", "more than 1000 messages"), ("garbage", "more than 1000 messages"), ("too long", "larger than 8388608 bytes")] {
+    for (what, reason) in
+        [("flood", "more than 1000 messages"), ("garbage", "more than 1000 messages"), ("too long", "larger than 8388608 bytes")]
+    {
         let home = Home::new();
         let pool = home.one("plain", json!({})).await;
         let pid = pool.status()[0].pid.unwrap();
@@ -300,7 +302,9 @@ async fn serve(stream: tokio::net::TcpStream) {
         stream.read_exact(&mut body).await.unwrap();
         let message: Value = serde_json::from_slice(&body).unwrap_or_default();
         let result = match message["method"].as_str() {
-            Some("initialize") => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "http", "version": "1"}}),
+            Some("initialize") => {
+                json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "http", "version": "1"}})
+            }
             Some("tools/list") => json!({"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}),
             Some("tools/call") => {
                 let given = message["params"]["arguments"]["text"].as_str().unwrap();

@@ -49,7 +49,9 @@ async fn skills_are_listed_and_opened_on_demand() {
     let body = open(&tool, json!({"name": "pdf-forms"})).await;
     assert_eq!(body.text, "# How to pdf-forms\n\n\nOther files of this skill (open one with its name): references/fields.md");
     assert_eq!(open(&tool, json!({"name": "pdf-forms", "file": "references/fields.md"})).await.text, "the fields");
-    for wrong in [json!({"name": "nope"}), json!({}), json!({"name": 1}), json!({"name": "review", "file": 1}), json!({"name": "review", "x": 1})] {
+    for wrong in
+        [json!({"name": "nope"}), json!({}), json!({"name": 1}), json!({"name": "review", "file": 1}), json!({"name": "review", "x": 1})]
+    {
         assert!(open(&tool, wrong.clone()).await.is_error, "{wrong}");
     }
     assert!(Arc::new(Skills::default()).tool().is_none());
