@@ -179,7 +179,10 @@ impl Runtime {
             let workspace = node.workspace(&task.id, &task.spec)?;
             let listing = workspace.list("", LISTED_MAX.0, LISTED_MAX.1).map_err(|e| file_error("", &e))?;
             let attached = |e: &Entry, name: &str| task.spec.attachments.iter().any(|a| a.name == name && a.bytes == e.size);
-            let wanted = |e: &Entry| e.kind == Kind::File && !e.path.iter().any(|part| MADE_AGAIN.iter().any(|m| part == *m));
+            // A program of an agent may have made what would steer others where the files are taken to: that stays here.
+            let wanted = |e: &Entry| {
+                e.kind == Kind::File && !maos_sandbox::steers(&e.path) && !e.path.iter().any(|part| MADE_AGAIN.iter().any(|m| part == *m))
+            };
             let artifact = |e: &Entry| {
                 let name = e.path.to_str()?.to_owned();
                 Some(Artifact { attached: attached(e, &name), bytes: e.size, name })
@@ -197,6 +200,10 @@ impl Runtime {
         let task = self.view(id).await?;
         let (node, name) = (Arc::clone(&self.node), name.to_owned());
         blocking(move || {
+            if maos_sandbox::steers(std::path::Path::new(&name)) {
+                let why = "it would steer programs or agents where it is taken to, so it is not given out".to_owned();
+                return Err(RuntimeError::NoFile { name, why });
+            }
             let workspace = node.workspace(&task.id, &task.spec)?;
             workspace.open_file(&name).map_err(|e| file_error(&name, &e))
         })

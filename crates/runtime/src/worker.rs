@@ -232,12 +232,11 @@ impl Worker {
                 self.given.push((id.clone(), text.unwrap_or_default()));
             }
         }
-        // Only what a person attached counts: a file that an agent writes never becomes instructions.
-        if task.spec.attachments.iter().any(|a| a.name == AGENTS_MD) {
-            let (node, id, spec) = (Arc::clone(&self.node), self.id.clone(), task.spec.clone());
-            let read = move || node.workspace(&id, &spec).map(|w| maos_tools::instructions::agents_md(w.root()));
-            let read = tokio::task::spawn_blocking(read).await;
-            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))??;
+        // Only what a person attached counts, as they attached it: what an agent makes of the file never becomes instructions.
+        if let Some(file) = task.spec.attachments.iter().find(|a| a.name == AGENTS_MD) {
+            let (uploads, name) = (self.node.data_dir.join("uploads"), file.sha256.clone());
+            let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
+            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))?;
         }
         Ok(())
     }

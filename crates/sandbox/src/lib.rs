@@ -35,4 +35,4 @@ pub use probe::set_probe;
 pub use record::Reaped;
 pub use sandbox::{Description, Helper, Sandbox, Unavailable};
 pub use tier::{Choice, Tier};
-pub use workspace::{Content, Entry, Exported, FileError, INSIDE, Listing, Quota, Usage, Workspace, shown};
+pub use workspace::{Content, Entry, Exported, FileError, INSIDE, Listing, Quota, Usage, Workspace, shown, steers};

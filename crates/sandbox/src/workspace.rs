@@ -249,19 +249,13 @@ impl Workspace {
         self.replace(path, &relative, bytes.len() as u64, |file| file.write_all(bytes))
     }
 
-    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`. A person gives it, so it may have a name that agents
-    /// may not write.
+    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`. A person gives it, so it may be one that steers later
+    /// work, such as a project's `AGENTS.md`.
     ///
     /// # Errors
-    /// As [`Workspace::write`]; also when `from` has more than `max` bytes.
+    /// As [`Workspace::write`], but for protected names; also when `from` has more than `max` bytes.
     pub fn import(&self, path: &str, from: &mut dyn Read, max: u64) -> Result<u64, FileError> {
-        let relative = self.relative(path)?;
-        if relative.as_os_str().is_empty() {
-            return Err(FileError::Folder(escape(path)));
-        }
-        if has_control(&relative) {
-            return Err(FileError::BadName(escape(path)));
-        }
+        let relative = self.named(path)?;
         let _held = self.exclusive()?;
         let mut copied = 0;
         let used = self.usage()?;
@@ -448,8 +442,15 @@ impl Workspace {
         Ok(parts.into_iter().collect())
     }
 
-    /// The same for a path that will be written.
+    /// The same for a path that a tool will write.
     fn writable(&self, path: &str) -> Result<PathBuf, FileError> {
+        let relative = self.named(path)?;
+        refuse_protected(path, &relative)?;
+        Ok(relative)
+    }
+
+    /// The same for a path that will name a file.
+    fn named(&self, path: &str) -> Result<PathBuf, FileError> {
         let relative = self.relative(path)?;
         if relative.as_os_str().is_empty() {
             return Err(FileError::Folder(escape(path)));
@@ -457,7 +458,6 @@ impl Workspace {
         if has_control(&relative) {
             return Err(FileError::BadName(escape(path)));
         }
-        refuse_protected(path, &relative)?;
         Ok(relative)
     }
 }
@@ -480,10 +480,15 @@ pub(crate) fn protected_in_sandbox() -> [&'static str; 6] {
     ["AGENTS.md", ".maos", ".mcp.json", ".claude", ".git/hooks", ".git/config"]
 }
 
-fn refuse_protected(path: &str, relative: &Path) -> Result<(), FileError> {
+/// Whether a file (relative to the root) steers programs or agents that come later, wherever it is taken to.
+pub fn steers(relative: &Path) -> bool {
     let names: Vec<&[u8]> = relative.iter().map(OsStrExt::as_bytes).collect();
     let at_root = names.first().is_some_and(|first| PROTECTED_AT_ROOT.iter().any(|p| first.eq_ignore_ascii_case(p.as_bytes())));
-    if at_root || runs_by_git(&names) { Err(FileError::Protected(escape(path))) } else { Ok(()) }
+    at_root || runs_by_git(&names)
+}
+
+fn refuse_protected(path: &str, relative: &Path) -> Result<(), FileError> {
+    if steers(relative) { Err(FileError::Protected(escape(path))) } else { Ok(()) }
 }
 
 /// Something beneath a `.git` folder that Git would run, or that names what it would run.

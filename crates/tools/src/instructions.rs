@@ -16,9 +16,9 @@ pub struct Instructions {
     pub text: String,
 }
 
-/// The instructions at the root of a workspace.
-pub fn agents_md(workspace_root: &Path) -> Option<String> {
-    agents_md_for(workspace_root, Path::new("")).map(|i| i.text)
+/// The instructions in a file as a person gave it: `file` lies beneath `folder`, where no agent can write.
+pub fn given(folder: &Path, file: &str) -> Option<String> {
+    text(folder, Path::new(file))
 }
 
 /// The instructions nearest to a folder of the workspace (a path relative to its root), up to the root. A path that leaves the workspace has none.
@@ -28,12 +28,16 @@ pub fn agents_md_for(workspace_root: &Path, folder: &Path) -> Option<Instruction
     }
     folder.ancestors().find_map(|dir| {
         let file = dir.join(FILE);
-        let (mut text, more) = beneath::read_text(workspace_root, &file, AGENTS_MD_BYTES_MAX).ok()?;
-        if more {
-            text.push_str("\n[… cut: AGENTS.md is longer than 32 KiB …]\n");
-        }
-        (!text.trim().is_empty()).then_some(Instructions { file, text })
+        text(workspace_root, &file).map(|text| Instructions { file, text })
     })
+}
+
+fn text(root: &Path, file: &Path) -> Option<String> {
+    let (mut text, more) = beneath::read_text(root, file, AGENTS_MD_BYTES_MAX).ok()?;
+    if more {
+        text.push_str("\n[… cut: AGENTS.md is longer than 32 KiB …]\n");
+    }
+    (!text.trim().is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -46,14 +50,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("work");
         fs::create_dir_all(root.join("a/b/c")).unwrap();
-        assert_eq!(agents_md(&root), None);
+        assert_eq!(agents_md_for(&root, Path::new("")), None);
         fs::write(dir.path().join(FILE), "outside").unwrap();
         assert_eq!(agents_md_for(&root, Path::new("a/b")), None);
         fs::write(root.join(FILE), "root").unwrap();
         fs::write(root.join("a/AGENTS.md"), "a").unwrap();
         fs::write(root.join("a/b/AGENTS.md"), "  \n").unwrap();
         std::os::unix::fs::symlink(dir.path().join(FILE), root.join("a/b/c/AGENTS.md")).unwrap();
-        assert_eq!(agents_md(&root).unwrap(), "root");
+        assert_eq!(agents_md_for(&root, Path::new("")).unwrap().text, "root");
+        assert_eq!(given(&root, "AGENTS.md").unwrap(), "root");
+        assert_eq!((given(&root, "../AGENTS.md"), given(&root, "a/b/c/AGENTS.md")), (None, None));
         let found = agents_md_for(&root, Path::new("a/b/c")).unwrap();
         assert_eq!((found.text.as_str(), found.file.to_str().unwrap()), ("a", "a/AGENTS.md"));
         assert_eq!(agents_md_for(&root, Path::new("..")), None);

@@ -285,7 +285,14 @@ fn changing(p: &Places<'_>) -> Vec<Attack> {
             format!("echo EVIL >> {home}/config.yml; echo EVIL > {home}/agents/evil.yml; echo EVIL > {home}/mcp.json"),
         ),
         shell("programs of the system", "echo EVIL > /usr/bin/evil; echo EVIL >> /etc/passwd; echo EVIL > /etc/cron.d/evil".into()),
-        shell("AGENTS.md", "echo EVIL > AGENTS.md; rm -f AGENTS.md; mv AGENTS.md old".into()),
+        shell("a new AGENTS.md", "echo EVIL > AGENTS.md".into()),
+        row(
+            "the user's AGENTS.md",
+            By::AgentsMd,
+            Must::HaveNoEffect,
+            "run_shell",
+            json!({"command": "echo EVIL > AGENTS.md; rm -f AGENTS.md; mv AGENTS.md old; ln -sf private.txt AGENTS.md"}),
+        ),
         shell("hooks", "mkdir -p .git/hooks; echo EVIL > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit".into()),
         shell(".mcp.json", "echo EVIL > .mcp.json; mkdir -p .claude; echo EVIL > .claude/settings.json".into()),
         write("a file of the user, by path", format!("{outside}/target.txt")),
@@ -374,10 +381,10 @@ fn plain_work(p: &Places<'_>) -> Vec<Attack> {
         row("the attachment", By::Task, Must::Work(0), "read_file", json!({"path": "private.txt"})),
         row("a file of the task", By::Page, Must::Work(0), "write_file", json!({"path": "notes/result.md", "content": "a result"})),
         Attack {
-            name: "a link within the task",
+            name: "a copy by a link within the task",
             by: By::Page,
             calls: vec![
-                ("run_shell", json!({"command": "ln private.txt copy.txt || cp private.txt copy.txt"})),
+                ("run_shell", json!({"command": "ln -s private.txt link.txt; cp link.txt copy.txt"})),
                 ("read_file", json!({"path": "copy.txt"})),
             ],
             must: Must::Work(0),

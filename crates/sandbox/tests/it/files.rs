@@ -86,6 +86,10 @@ fn writing_editing_listing_and_removing() {
 fn quota_and_import() {
     let dir = tempfile::tempdir().unwrap();
     let ws = Workspace::open(dir.path(), Quota { bytes: 100_000, files: 3 }).unwrap();
+    // A person may give what tools may not write.
+    assert_eq!(ws.import("AGENTS.md", &mut &b"Use tabs."[..], 100).unwrap(), 9);
+    assert!(matches!(ws.write("AGENTS.md", b"EVIL"), Err(maos_sandbox::FileError::Protected(_))));
+    ws.remove("AGENTS.md").unwrap_err();
     assert_eq!(ws.import("data.csv", &mut &[b'x'; 50_000][..], 60_000).unwrap(), 50_000);
     let error = ws.import("more.csv", &mut std::io::repeat(0), 60_000).unwrap_err();
     assert!(matches!(error, FileError::Quota { .. }), "{error}");
