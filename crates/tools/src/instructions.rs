@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(agents_md_for(&root, Path::new("..")), None);
         assert_eq!(agents_md_for(&root, Path::new("/")), None);
         fs::write(root.join(FILE), "x".repeat(100_000)).unwrap();
-        let long = agents_md(&root).unwrap();
+        let long = given(&root, "AGENTS.md").unwrap();
         assert!(long.len() < AGENTS_MD_BYTES_MAX + 100 && long.contains("cut"));
     }
 }
