@@ -208,16 +208,17 @@ impl Cycle<'_> {
             }
         };
         let mut evidence = Evidence { submissions: submissions(), ..Evidence::default() };
-        let (mut maos, mut tries) = (maos, 0);
+        let mut maos = maos;
         loop {
             match self.client.read_all(&maos) {
                 Ok((acked, busy)) => {
                     (evidence.acked, evidence.busy_agents) = (acked, busy);
                     break;
                 }
-                Err(error) if tries > DEATHS_MAX => return Err(error),
+                Err(error) if self.began.elapsed() > CYCLE_WAIT => return Err(error),
                 Err(_) => {
-                    tries += 1;
+                    // One that is dying refuses connections before its end can be seen.
+                    std::thread::sleep(LOOK_EVERY);
                     self.maos = Some(maos);
                     while maos_died(&mut self.maos)? {
                         self.alive()?;

@@ -83,13 +83,18 @@ fn writing_editing_listing_and_removing() {
 }
 
 #[test]
+fn a_person_may_give_what_tools_may_not_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let ws = Workspace::open(dir.path(), Quota::default()).unwrap();
+    assert_eq!(ws.import("AGENTS.md", &mut &b"Use tabs."[..], 100).unwrap(), 9);
+    assert!(matches!(ws.write("AGENTS.md", b"EVIL").unwrap_err(), FileError::Protected(_)));
+    assert!(matches!(ws.remove("AGENTS.md").unwrap_err(), FileError::Protected(_)));
+}
+
+#[test]
 fn quota_and_import() {
     let dir = tempfile::tempdir().unwrap();
     let ws = Workspace::open(dir.path(), Quota { bytes: 100_000, files: 3 }).unwrap();
-    // A person may give what tools may not write.
-    assert_eq!(ws.import("AGENTS.md", &mut &b"Use tabs."[..], 100).unwrap(), 9);
-    assert!(matches!(ws.write("AGENTS.md", b"EVIL"), Err(maos_sandbox::FileError::Protected(_))));
-    ws.remove("AGENTS.md").unwrap_err();
     assert_eq!(ws.import("data.csv", &mut &[b'x'; 50_000][..], 60_000).unwrap(), 50_000);
     let error = ws.import("more.csv", &mut std::io::repeat(0), 60_000).unwrap_err();
     assert!(matches!(error, FileError::Quota { .. }), "{error}");
