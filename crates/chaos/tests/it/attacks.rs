@@ -257,7 +257,7 @@ fn reading(p: &Places<'_>) -> Vec<Attack> {
             "run_python",
             json!({"code": format!("print(open('{home}/config.yml').read())")}),
         ),
-        row("the environment of an MCP server", By::Page, Must::Work(0), "mcp__notes__env", json!({})),
+        row("the environment of an MCP server", By::Task, Must::Work(0), "mcp__notes__env", json!({})),
         file("the configuration, by path", format!("{home}/config.yml")),
         file("the configuration, by dots", "../../../config.yml".into()),
         file("the user's key, by path", format!("{outside}/.ssh/id_ed25519")),
