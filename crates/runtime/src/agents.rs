@@ -149,7 +149,7 @@ pub struct Definition {
     pub mcp_servers: BTreeSet<String>,
     /// Tools it may not use, whoever grants them.
     pub denied_tools: BTreeSet<String>,
-    /// Skills whose text it is given at once.
+    /// Skills it is told to open before it begins.
     pub skills: Vec<String>,
     /// Most turns of a step.
     pub max_turns: Option<u32>,
@@ -157,7 +157,7 @@ pub struct Definition {
     pub memory_bytes: Option<u64>,
     /// Longest time of a step, seconds.
     pub timeout_s: Option<u64>,
-    /// Colour in the dashboard.
+    /// Colour for a dashboard; nothing shows it yet.
     pub color: Option<String>,
     /// Where it comes from.
     pub source: Source,

@@ -9,7 +9,7 @@ use maos_engine::spec::{Attachment, TaskSpec};
 use maos_sandbox::{Entry, FileError, Kind, Workspace};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,8 +23,6 @@ const LISTED_MAX: (usize, usize) = (32, 10_000);
 const MADE_AGAIN: [&str; 8] = [".git", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", "target"];
 /// Longest name of an attached file, in bytes.
 const NAME_BYTES_MAX: usize = 512;
-/// A file read in pieces of this many bytes.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// A file that waits to be attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,25 +218,6 @@ fn attachment_name(name: &str) -> std::result::Result<(), &'static str> {
         _ if !name.split('/').all(part) => Err("a name is relative to the workspace and has no empty, '.' or '..' part"),
         _ => Ok(()),
     }
-}
-
-/// Reads a file piece by piece into a channel; ends when nobody listens.
-pub fn pieces(mut file: File) -> tokio::sync::mpsc::Receiver<std::io::Result<Vec<u8>>> {
-    let (tx, rx) = tokio::sync::mpsc::channel(2);
-    tokio::task::spawn_blocking(move || {
-        loop {
-            let mut piece = vec![0; PIECE_BYTES];
-            let read = file.read(&mut piece).map(|n| {
-                piece.truncate(n);
-                piece
-            });
-            let last = read.as_ref().map_or(true, Vec::is_empty);
-            if matches!(&read, Ok(p) if p.is_empty()) || tx.blocking_send(read).is_err() || last {
-                return;
-            }
-        }
-    });
-    rx
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -2,12 +2,12 @@
 use crate::Runtime;
 use crate::bodies::Bodies;
 use crate::error::{Result, RuntimeError};
+use maos_engine::Time;
 use maos_engine::event::{Answer, Ask};
 use maos_engine::ids::{AgentId, EffectId, Place};
 use maos_engine::input::Command;
 use maos_engine::message::Block;
 use maos_engine::task::Task;
-use maos_engine::{APPROVAL_MS_MAX, Time};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -30,9 +30,6 @@ pub struct Question {
     /// Since when.
     pub asked_at: Time,
 }
-
-/// How long consent holds while the task cannot act on it, milliseconds.
-pub const CONSENT_MS: u64 = APPROVAL_MS_MAX;
 
 impl Runtime {
     /// What people are asked by a task now.

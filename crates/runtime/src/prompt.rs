@@ -187,6 +187,10 @@ impl Prompter<'_> {
             Place::Step(_) => {
                 out.push_str(STEP_RULES);
                 let skills = self.tools.skills();
+                let own = self.tools.definitions().get(run.kind.as_str()).map_or(&[][..], |d| &d.skills);
+                if armed && !own.is_empty() {
+                    let _ = writeln!(out, "\nOpen these skills with open_skill before you begin: {}", own.join(", "));
+                }
                 if armed && !skills.is_empty() {
                     let _ = write!(
                         out,
