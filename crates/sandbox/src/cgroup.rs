@@ -93,7 +93,7 @@ impl Hierarchy {
             let Some(parent) = own_folder(&mounts, &own, Some(controller.name())) else { continue };
             let group = parent.join(&probe);
             if fs::create_dir(&group).is_ok() {
-                let works = fs::OpenOptions::new().write(true).open(group.join("cgroup.procs")).is_ok();
+                let works = fs::OpenOptions::new().write(true).open(group.join("tasks")).is_ok();
                 if works && group.join(controller.needs()).exists() {
                     found.push((controller, parent));
                 }
@@ -190,9 +190,15 @@ impl Group {
         Ok(())
     }
 
-    /// Moves the calling process in.
+    /// Moves the calling process in; it must have one thread.
+    ///
+    /// Version 1 is written to through `tasks`: a thread that moves itself does not take the lock over all processes of the machine, whose
+    /// writer waits for a grace period of the kernel (15 ms at the median, against 0.1 ms). Version 2 has no such file.
     pub(crate) fn join(&self) -> io::Result<()> {
-        self.folders.iter().try_for_each(|(_, folder)| fs::write(folder.join("cgroup.procs"), "0").map_err(|e| at(folder, &e)))
+        self.folders.iter().try_for_each(|(controller, folder)| {
+            let file = folder.join(if controller.is_some() { "tasks" } else { "cgroup.procs" });
+            fs::write(&file, "0").map_err(|e| at(&file, &e))
+        })
     }
 
     /// Processes in it.
