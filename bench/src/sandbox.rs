@@ -1,6 +1,6 @@
 //! What the sandbox adds to a command. This program is its own helper, as `maos` is.
 //!
-//! Invariant: the command is the same in all three; it runs bare, in tier 1 and in tier 2 in turn, so that all see the same load.
+//! Invariant: the command is the same in all; it runs bare and in each of the others in turn, so that all see the same load.
 use crate::place::Place;
 use crate::table::{Line, median};
 use anyhow::{Result, ensure};
@@ -18,7 +18,7 @@ const WARM_UP: usize = 5;
 /// What runs.
 const COMMAND: [&str; 3] = ["/bin/sh", "-c", "echo done"];
 
-/// A command bare, in tier 1 and in tier 2.
+/// A command bare, in tier 1 and in both ways to tier 2.
 pub(crate) fn overhead(place: &Place) -> Result<Vec<Line>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(place))
@@ -29,8 +29,9 @@ async fn measure(place: &Place) -> Result<Vec<Line>> {
     let helper = Helper { program: "/proc/self/exe".into(), prefix: vec![HELPER.to_owned()] };
     let workspace = Arc::new(Workspace::open(&dir.join("task"), Quota::default())?);
     let lsm = Sandbox::choose(Choice::Lsm, helper.clone(), &dir.join("state-1")).await?;
-    let namespaces = Sandbox::choose(Choice::Namespaces, helper, &dir.join("state-2")).await?;
-    let (mut bare, mut one, mut two) = (vec![], vec![], vec![]);
+    let namespaces = Sandbox::choose(Choice::Namespaces, helper.clone(), &dir.join("state-2")).await?;
+    let own = Sandbox::choose_with(Choice::Namespaces, helper, &dir.join("state-3"), None).await?;
+    let (mut bare, mut one, mut two, mut three) = (vec![], vec![], vec![], vec![]);
     for number in 0..WARM_UP + COMMANDS {
         let began = Instant::now();
         let out = Command::new(COMMAND[0]).args(&COMMAND[1..]).output().await?;
@@ -38,8 +39,9 @@ async fn measure(place: &Place) -> Result<Vec<Line>> {
         let took_bare = began.elapsed();
         let took_one = sandboxed(&lsm, &workspace).await?;
         let took_two = sandboxed(&namespaces, &workspace).await?;
+        let took_three = sandboxed(&own, &workspace).await?;
         if number >= WARM_UP {
-            for (all, took) in [(&mut bare, took_bare), (&mut one, took_one), (&mut two, took_two)] {
+            for (all, took) in [(&mut bare, took_bare), (&mut one, took_one), (&mut two, took_two), (&mut three, took_three)] {
                 all.push(u64::try_from(took.as_micros())?);
             }
         }
@@ -63,7 +65,11 @@ async fn measure(place: &Place) -> Result<Vec<Line>> {
             lsm.describe().cgroup
         ))
     };
-    Ok(vec![line("tier 1 (lsm)", 10_000, &mut one), line("tier 2 (namespaces)", 60_000, &mut two)])
+    Ok(vec![
+        line("tier 1 (lsm)", 10_000, &mut one),
+        line("tier 2 (namespaces, by bubblewrap where it is installed)", 60_000, &mut two),
+        line("tier 2 (namespaces, by MAOS itself)", 60_000, &mut three),
+    ])
 }
 
 async fn sandboxed(sandbox: &Sandbox, workspace: &Arc<Workspace>) -> Result<std::time::Duration> {

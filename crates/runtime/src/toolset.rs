@@ -293,7 +293,7 @@ impl Toolset {
                 part: "sandbox",
                 ok: false,
                 detail: format!("agents cannot run programs: {why}"),
-                fix: Some("install bubblewrap (apt-get install bubblewrap), or use a kernel with Landlock".into()),
+                fix: Some("use a kernel with Landlock (Linux 5.13 or newer); where user namespaces are closed, bubblewrap may help (apt-get install bubblewrap)".into()),
             },
         }
     }

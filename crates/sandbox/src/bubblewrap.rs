@@ -1,92 +1,35 @@
-//! The command line of bubblewrap for tier 2: a fresh root with the system's programs read-only, the workspace, and nothing else of
-//! this machine.
+//! The command line of bubblewrap, which builds tier 2 where it is installed.
 use crate::beneath::Beneath;
 use crate::job::Order;
+use crate::view::{HOSTNAME, Part, USER, parts};
 use crate::workspace::{INSIDE, protected_in_sandbox};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The private folder of a job inside.
-pub(crate) const HOME: &str = "/home/agent";
 /// The helper itself inside.
 const HELPER: &str = "/run/maos/helper";
-/// The socket of the egress proxy inside.
-pub(crate) const EGRESS: &str = "/run/maos/egress.sock";
-/// Who the program is inside.
-const USER: &str = "1000";
-/// Size of each of `/tmp` and `/dev/shm`, bytes; both are memory.
-const MEMORY_FOLDER_BYTES: &str = "67108864";
-/// Folders with the system's programs; links between them are made again.
-pub(crate) const SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
-/// What programs need of `/etc`; nothing here is secret.
-pub(crate) const ETC: [&str; 19] = [
-    "alternatives",
-    "ca-certificates.conf",
-    "debian_version",
-    "fonts",
-    "java-17-openjdk",
-    "java-21-openjdk",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "lsb-release",
-    "magic",
-    "mime.types",
-    "os-release",
-    "pki/tls/certs",
-    "protocols",
-    "services",
-    "ssl/certs",
-    "timezone",
-];
-/// Files of `/etc` that are written for the sandbox, with their contents.
-pub(crate) const OWN_ETC: [(&str, &str); 5] = [
-    ("passwd", "root:x:0:0::/nonexistent:/bin/false\nagent:x:1000:1000::/home/agent:/bin/sh\n"),
-    ("group", "root:x:0:\nagent:x:1000:\n"),
-    ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
-    ("ssl/openssl.cnf", "openssl_conf = default\n[default]\n"),
-];
-
-/// Where the files of [`OWN_ETC`] lie on this machine.
-pub(crate) fn own_etc(state_dir: &Path) -> PathBuf {
-    state_dir.join("etc")
-}
 
 /// Arguments, and descriptors that must stay open until bubblewrap has bound them.
 pub(crate) fn arguments(order: &Order, tmp: &Path, helper: &Path, prefix: &[String]) -> std::io::Result<(Vec<String>, Vec<OwnedFd>)> {
     let mut args: Vec<String> = Vec::new();
     let mut add = |parts: &[&str]| args.extend(parts.iter().map(|p| (*p).to_owned()));
+    let user = USER.to_string();
     add(&["bwrap", "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]);
-    add(&["--uid", USER, "--gid", USER, "--hostname", "maos", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
-    for folder in SYSTEM {
-        match std::fs::read_link(folder) {
-            Ok(target) => add(&["--symlink", &target.to_string_lossy(), folder]),
-            Err(_) if Path::new(folder).is_dir() => add(&["--ro-bind", folder, folder]),
-            Err(_) => {}
+    add(&["--uid", &user, "--gid", &user, "--hostname", HOSTNAME, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
+    for part in parts(order, tmp) {
+        match part {
+            Part::Link { target, at } => add(&["--symlink", &target.to_string_lossy(), &at.to_string_lossy()]),
+            Part::Bind { from, at, writable } => {
+                add(&[if writable { "--bind" } else { "--ro-bind" }, &from.to_string_lossy(), &at.to_string_lossy()]);
+            }
+            Part::Processes => add(&["--proc", "/proc"]),
+            Part::Devices => add(&["--dev", "/dev"]),
+            Part::Memory { at, bytes } => add(&["--size", &bytes.to_string(), "--tmpfs", at]),
         }
     }
-    for name in ETC {
-        let path = format!("/etc/{name}");
-        add(&["--ro-bind-try", &path, &path]);
-    }
-    for (name, _) in OWN_ETC {
-        let from = own_etc(&order.state_dir).join(name);
-        add(&["--ro-bind", &from.to_string_lossy(), &format!("/etc/{name}")]);
-    }
-    for path in &order.read_only {
-        add(&["--ro-bind", &path.to_string_lossy(), &path.to_string_lossy()]);
-    }
-    add(&["--proc", "/proc", "--dev", "/dev"]);
-    add(&["--size", MEMORY_FOLDER_BYTES, "--tmpfs", "/dev/shm", "--size", MEMORY_FOLDER_BYTES, "--tmpfs", "/tmp"]);
-    add(&["--bind", &order.root.to_string_lossy(), INSIDE, "--bind", &tmp.to_string_lossy(), HOME]);
     add(&["--ro-bind", &helper.to_string_lossy(), HELPER]);
-    if let Some(socket) = &order.egress {
-        add(&["--ro-bind", &socket.to_string_lossy(), EGRESS]);
-    }
     let held = protect(&order.root, &mut add)?;
     add(&["--remount-ro", "/", "--chdir", INSIDE, "--", HELPER]);
     for part in prefix {

@@ -1,6 +1,6 @@
 //! The way of programs in tier 2 to the egress proxy: a port on the loopback of their own network, each connection of which is joined to
 //! the proxy's Unix socket. Runs inside, under the same restrictions as the program; it decides nothing.
-use crate::bubblewrap::EGRESS;
+use crate::view::EGRESS;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, fork};

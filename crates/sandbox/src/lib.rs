@@ -4,7 +4,7 @@
 //! network's rules.
 //!
 //! ```text
-//! server ── Order, sign of life ──▶ supervisor ──▶ (bubblewrap ──▶ helper, tier 2) ──▶ program
+//! server ── Order, sign of life ──▶ supervisor ──▶ (tier 2: bubblewrap ──▶ helper, or our own namespaces) ──▶ program
 //!        ◀── Report, kept output ──     │ drains, watches, kills all of it when it ends or the server is gone
 //! ```
 mod beneath;
@@ -15,6 +15,7 @@ mod filter;
 mod forward;
 mod helper;
 mod job;
+mod namespaces;
 mod probe;
 mod processes;
 mod python;
@@ -24,6 +25,7 @@ mod sandbox;
 mod start;
 mod supervise;
 mod tier;
+mod view;
 mod watch;
 mod workspace;
 

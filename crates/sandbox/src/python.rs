@@ -26,7 +26,7 @@ pub(crate) async fn find_python() -> Option<Python> {
     let text = String::from_utf8(out.stdout).ok()?;
     let mut lines = text.lines();
     let (program, prefix, base, version) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
-    let system = |folder: &Path| crate::bubblewrap::SYSTEM.iter().any(|part| folder.starts_with(part));
+    let system = |folder: &Path| crate::view::SYSTEM.iter().any(|part| folder.starts_with(part));
     let mut folders: Vec<PathBuf> = Vec::new();
     for folder in [prefix, base].map(PathBuf::from) {
         if !system(&folder) && !folders.contains(&folder) {

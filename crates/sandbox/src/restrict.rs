@@ -33,7 +33,7 @@ const CPU_GRACE_S: u64 = 1;
 /// Programs of agents yield to the server.
 const NICE: i32 = 5;
 /// Devices that hold nothing.
-const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+pub(crate) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// What the process does before it becomes the program.
 #[derive(Debug, Clone, Serialize, Deserialize)]

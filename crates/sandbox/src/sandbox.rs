@@ -1,11 +1,11 @@
 //! Chooses the tier at start and runs jobs in it. Failing closed: a tier that was asked for and cannot be built is an error.
-use crate::bubblewrap::{OWN_ETC, own_etc};
 use crate::cgroup::Hierarchy;
 use crate::job::{Ended, Finished, Job, Order, Report, SandboxError};
 use crate::python::{Python, find_python};
 use crate::record::{self, Reaped};
 use crate::restrict::landlock_abi;
 use crate::tier::{Choice, Tier};
+use crate::view::{OWN_ETC, own_etc};
 use crate::workspace::{Quota, Workspace};
 use crate::{Captured, probe};
 use std::path::{Path, PathBuf};
@@ -53,20 +53,18 @@ pub struct Helper {
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// The tier does not work here.
-    #[error("sandbox tier \"{tier}\" cannot be built: {why}")]
+    #[error("sandbox tier \"{tier}\" cannot be built: {tried}")]
     Tier {
         /// Its name.
         tier: &'static str,
-        /// What is missing.
-        why: String,
+        /// What was tried, and what is missing.
+        tried: String,
     },
     /// No tier works.
-    #[error("no sandbox can be built, so agents cannot run programs. namespaces: {namespaces}; lsm: {lsm}")]
+    #[error("no sandbox can be built, so agents cannot run programs: {tried}")]
     None {
-        /// Why tier 2 does not work.
-        namespaces: String,
-        /// Why tier 1 does not work.
-        lsm: String,
+        /// What was tried, and what is missing.
+        tried: String,
     },
     /// Off is not for root.
     #[error("programs of agents never run uncontained as root; run MAOS as another user, or use the sandbox")]
@@ -118,6 +116,14 @@ impl Sandbox {
     /// # Errors
     /// The asked tier, or with [`Choice::Auto`] any tier, cannot be built here.
     pub async fn choose(choice: Choice, helper: Helper, state_dir: &Path) -> Result<Self, Unavailable> {
+        Self::choose_with(choice, helper, state_dir, find_program("bwrap")).await
+    }
+
+    /// The same with bubblewrap at this place, or without it.
+    ///
+    /// # Errors
+    /// As [`Sandbox::choose`].
+    pub async fn choose_with(choice: Choice, helper: Helper, state_dir: &Path, bubblewrap: Option<PathBuf>) -> Result<Self, Unavailable> {
         let root = nix::unistd::geteuid().is_root();
         if choice == Choice::Off && root {
             return Err(Unavailable::OffAsRoot);
@@ -129,7 +135,7 @@ impl Sandbox {
             why: "asked for; programs of agents run without containment".to_owned(),
             abi: landlock_abi(),
             cgroups: Hierarchy::find(),
-            bubblewrap: find_program("bwrap"),
+            bubblewrap,
             python: None,
             helper,
             state_dir,
@@ -142,31 +148,36 @@ impl Sandbox {
     }
 
     async fn try_tiers(&mut self, choice: Choice) -> Result<(), Unavailable> {
-        let mut refused = Vec::new();
-        let wanted: &[Tier] = match choice {
-            Choice::Auto => &[Tier::Namespaces, Tier::Lsm],
-            Choice::Namespaces => &[Tier::Namespaces],
-            Choice::Lsm => &[Tier::Lsm],
-            Choice::Off => &[],
+        // Some systems let bubblewrap make namespaces but not us; others have none of it.
+        let namespaces = self.bubblewrap.take().map(Some).into_iter().chain([None]).map(|bubblewrap| (Tier::Namespaces, bubblewrap));
+        let candidates: Vec<_> = match choice {
+            Choice::Auto => namespaces.chain([(Tier::Lsm, None)]).collect(),
+            Choice::Namespaces => namespaces.collect(),
+            Choice::Lsm => vec![(Tier::Lsm, None)],
+            Choice::Off => return Ok(()),
         };
-        for tier in wanted {
-            self.tier = *tier;
+        let mut refused = Vec::new();
+        for (tier, bubblewrap) in candidates {
+            (self.tier, self.bubblewrap) = (tier, bubblewrap);
             match self.trial().await {
                 Ok(()) => {
-                    self.why = match (choice, refused.first()) {
-                        (Choice::Auto, None) => "the best tier, and a trial run in it worked".to_owned(),
-                        (Choice::Auto, Some(why)) => format!("tier \"namespaces\" cannot be built: {why}"),
-                        _ => "asked for, and a trial run in it worked".to_owned(),
-                    };
+                    refused.insert(0, format!("a trial run in {} worked", self.way()));
+                    self.why = refused.join("; ");
                     return Ok(());
                 }
-                Err(why) => refused.push(why),
+                Err(why) => refused.push(format!("{}: {why}", self.way())),
             }
         }
-        match (wanted, refused.as_slice()) {
-            ([], _) => Ok(()),
-            ([_, _], [namespaces, lsm]) => Err(Unavailable::None { namespaces: namespaces.clone(), lsm: lsm.clone() }),
-            _ => Err(Unavailable::Tier { tier: self.tier.name(), why: refused.pop().unwrap_or_default() }),
+        let tried = refused.join("; ");
+        Err(if choice == Choice::Auto { Unavailable::None { tried } } else { Unavailable::Tier { tier: self.tier.name(), tried } })
+    }
+
+    /// The tier and what builds it.
+    fn way(&self) -> &'static str {
+        match (self.tier, &self.bubblewrap) {
+            (Tier::Namespaces, Some(_)) => "namespaces made by bubblewrap",
+            (Tier::Namespaces, None) => "namespaces made by MAOS itself",
+            (tier, _) => tier.name(),
         }
     }
 
@@ -174,9 +185,6 @@ impl Sandbox {
     async fn trial(&mut self) -> Result<(), String> {
         if self.abi == 0 {
             return Err("this kernel has no Landlock (Linux 5.13 or newer with it enabled is needed)".to_owned());
-        }
-        if self.tier == Tier::Namespaces && self.bubblewrap.is_none() {
-            return Err("bubblewrap is not installed (on Debian or Ubuntu: apt-get install bubblewrap)".to_owned());
         }
         let dir = self.state_dir.join("trial");
         let workspace = Workspace::open(&dir, Quota::default()).map_err(|e| format!("{}: {e}", dir.display()))?;

@@ -1,14 +1,15 @@
-//! Starts the program of a run: a forked process that becomes it, or becomes bubblewrap, which becomes it in new namespaces.
+//! Starts the program of a run: a forked process that becomes it, by itself, through bubblewrap or in namespaces of our own making.
 //!
 //! Invariant: the process that becomes the program is in the cgroup of the run before it does anything else.
-use crate::bubblewrap;
 use crate::cgroup::{Controller, Group};
 use crate::forward;
 use crate::helper::FAILED;
 use crate::job::Order;
+use crate::namespaces::become_program_inside;
 use crate::processes;
 use crate::restrict::{Inside, NOT_SAFE, ORDER_FD, STATUS_FD, become_program};
 use crate::tier::Tier;
+use crate::{bubblewrap, view};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -55,10 +56,10 @@ pub(crate) fn start(order: &Order, group: &Group, tmp: &Path) -> Result<Started,
     let (stderr, child_err) = pipe(true)?;
     let (status, child_status) = pipe(true)?;
     let inside = inside(order, tmp);
-    let wrapped = match (order.tier, &order.bubblewrap) {
-        (Tier::Namespaces, Some(program)) => Some(wrap(order, program, tmp, &inside)?),
-        (Tier::Namespaces, None) => return Err("tier 2 needs bubblewrap, and the order names none".to_owned()),
-        _ => None,
+    let way = match (order.tier, &order.bubblewrap) {
+        (Tier::Namespaces, Some(program)) => Way::Bubblewrap(wrap(order, program, tmp, &inside)?),
+        (Tier::Namespaces, None) => Way::Namespaces,
+        (Tier::Lsm | Tier::Off, _) => Way::Here,
     };
     // SAFETY: this process has one thread, so the child may go on in the middle of it.
     #[expect(unsafe_code, reason = "fork")]
@@ -68,13 +69,32 @@ pub(crate) fn start(order: &Order, group: &Group, tmp: &Path) -> Result<Started,
     }
     let ends = [(&child_in, 0), (&child_out, 1), (&child_err, 2), (&child_status, STATUS_FD)];
     let mut ends: Vec<(i32, i32)> = ends.iter().map(|(fd, to)| (fd.as_raw_fd(), *to)).collect();
-    ends.extend(wrapped.as_ref().map(|w| (w.order.as_raw_fd(), ORDER_FD)));
-    child(&ends, group, wrapped.as_ref(), &inside);
+    if let Way::Bubblewrap(wrapped) = &way {
+        ends.push((wrapped.order.as_raw_fd(), ORDER_FD));
+    }
+    child(&ends, group, &|| match &way {
+        Way::Here => {
+            become_program(&inside);
+            None
+        }
+        Way::Namespaces => Some(become_program_inside(order, tmp, &inside)),
+        Way::Bubblewrap(wrapped) => Some(wrapped.become_it()),
+    });
     // SAFETY: ends the child without running what the parent registered; it never returns.
     #[expect(unsafe_code, reason = "a forked child must not run the parent's clean-up")]
     unsafe {
         libc::_exit(i32::from(FAILED))
     }
+}
+
+/// How the child becomes the program.
+enum Way {
+    /// Where it is.
+    Here,
+    /// In namespaces that it makes itself.
+    Namespaces,
+    /// In namespaces that bubblewrap makes.
+    Bubblewrap(Wrapped),
 }
 
 /// Bubblewrap's command line and what it must inherit.
@@ -84,6 +104,16 @@ struct Wrapped {
     order: OwnedFd,
     /// Folders that its command line names by number.
     _held: Vec<OwnedFd>,
+}
+
+impl Wrapped {
+    /// Comes back only if that failed, with the reason.
+    fn become_it(&self) -> String {
+        match nix::unistd::execve(&self.program, &self.args, &[c"LANG=C.UTF-8"]) {
+            Err(errno) => format!("bubblewrap: {}", errno.desc()),
+            Ok(never) => match never {},
+        }
+    }
 }
 
 fn wrap(order: &Order, program: &Path, tmp: &Path, inside: &Inside) -> Result<Wrapped, String> {
@@ -108,13 +138,13 @@ fn wrap(order: &Order, program: &Path, tmp: &Path, inside: &Inside) -> Result<Wr
 
 /// What the process needs to know to become the program.
 fn inside(order: &Order, tmp: &Path) -> Inside {
-    let system = bubblewrap::SYSTEM.iter().map(PathBuf::from);
+    let system = view::SYSTEM.iter().map(PathBuf::from);
     let (readable, writable, home): (Vec<PathBuf>, Vec<PathBuf>, String) = if order.tier == Tier::Namespaces {
         let own = [PathBuf::from("/etc"), PathBuf::from("/proc")];
-        let writable = [crate::workspace::INSIDE, bubblewrap::HOME, "/tmp", "/dev/shm"].map(PathBuf::from).to_vec();
-        (system.chain(own).chain(order.read_only.iter().cloned()).collect(), writable, bubblewrap::HOME.to_owned())
+        let writable = [crate::workspace::INSIDE, view::HOME, "/tmp", "/dev/shm"].map(PathBuf::from).to_vec();
+        (system.chain(own).chain(order.read_only.iter().cloned()).collect(), writable, view::HOME.to_owned())
     } else {
-        let etc = bubblewrap::ETC.iter().chain(&["passwd", "group", "nsswitch.conf", "hosts"]).map(|n| PathBuf::from("/etc").join(n));
+        let etc = view::ETC.iter().chain(&["passwd", "group", "nsswitch.conf", "hosts"]).map(|n| PathBuf::from("/etc").join(n));
         let readable = system.chain(etc).chain(order.read_only.iter().cloned()).collect();
         (readable, vec![order.root.clone(), tmp.to_owned()], tmp.to_string_lossy().into_owned())
     };
@@ -167,8 +197,9 @@ fn most_processes(order: &Order) -> Option<u64> {
     Some(order.limits.processes + others)
 }
 
-/// In the child: never comes back unless it failed, and then says why on the status pipe.
-fn child(ends: &[(i32, i32)], group: &Group, wrapped: Option<&Wrapped>, inside: &Inside) {
+/// In the child: never comes back unless it failed, and then says why on the status pipe. `become_it` comes back with the reason, or with
+/// `None` where that was said already.
+fn child(ends: &[(i32, i32)], group: &Group, become_it: &dyn Fn() -> Option<String>) {
     for (from, to) in ends {
         // SAFETY: both are numbers; the targets are 0 to 4, which this child does not use for anything else.
         #[expect(unsafe_code, reason = "the targets are fixed numbers that nothing owns")]
@@ -183,14 +214,7 @@ fn child(ends: &[(i32, i32)], group: &Group, wrapped: Option<&Wrapped>, inside: 
         std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ).map_err(|e| format!("oom_score_adj: {e}"))?;
         group.join().map_err(|e| format!("cgroup: {e}"))
     };
-    let failed = match (ready(), wrapped) {
-        (Err(why), _) => why,
-        (Ok(()), None) => return become_program(inside),
-        (Ok(()), Some(w)) => match nix::unistd::execve(&w.program, &w.args, &[c"LANG=C.UTF-8"]) {
-            Err(errno) => format!("bubblewrap: {}", errno.desc()),
-            Ok(never) => match never {},
-        },
-    };
+    let Some(failed) = ready().map_or_else(Some, |()| become_it()) else { return };
     let mut text = vec![NOT_SAFE];
     text.extend_from_slice(failed.as_bytes());
     // SAFETY: the status pipe was put at this number above.

@@ -162,7 +162,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("agents.defaults.thinking_tokens", Kind::Int(1_024, TOKENS_MAX), None, "Extended thinking of one model call, in tokens; off if not set."),
     key("agents.defaults.max_memory", Kind::Size, Some("1GB"), "Most memory the programs of one agent may use."),
     key("agents.defaults.context_tokens", Kind::Int(2_048, 10_000_000), None, "Room of the models for prompt and reply, in tokens; conversations are condensed before it is full. Known for each provider if not set."),
-    key("sandbox.tier", Kind::Choice(&["auto", "namespaces", "lsm"]), Some("auto"), "How programs of agents are contained: namespaces (bubblewrap) or lsm (Landlock and seccomp); auto takes the best that works here."),
+    key("sandbox.tier", Kind::Choice(&["auto", "namespaces", "lsm"]), Some("auto"), "How programs of agents are contained: namespaces (made by bubblewrap where it is installed, else by MAOS itself) or lsm (Landlock and seccomp); auto takes the best that works here."),
     key("sandbox.network_allow", Kind::List, None, "Hosts that programs of agents may reach, like pypi.org or *.example.org; without any they have no network."),
     key("workspace.max_size", Kind::Size, Some("1GiB"), "Most room the files of one task may take."),
     key("workspace.max_files", Kind::Int(16, 10_000_000), Some("50000"), "Most files, folders and links of one task."),

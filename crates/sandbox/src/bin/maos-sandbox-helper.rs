@@ -1,5 +1,6 @@
 //! The helper on its own, for tests and benchmarks; in MAOS it is the hidden command `maos sandbox-exec`. It can also run a program by
-//! hand: `maos-sandbox-helper run STATE_DIR TASK_DIR namespaces|lsm|off PROGRAM [ARGUMENTS…]`, which prints how it ended.
+//! hand: `maos-sandbox-helper run STATE_DIR TASK_DIR namespaces|own|lsm|off PROGRAM [ARGUMENTS…]`, which prints how it ended; `own` is
+//! tier 2 without bubblewrap.
 use maos_sandbox::{Choice, Helper, Job, Quota, Sandbox, Workspace, helper_main};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,10 +32,14 @@ async fn by_hand(state: &str, task: &str, tier: &str, program: &[String]) -> Res
         "namespaces" => Choice::Namespaces,
         "lsm" => Choice::Lsm,
         "off" => Choice::Off,
-        other => return Err(format!("unknown tier {other}: namespaces, lsm or off").into()),
+        "own" => Choice::Namespaces,
+        other => return Err(format!("unknown tier {other}: namespaces, own, lsm or off").into()),
     };
     let helper = Helper { program: PathBuf::from("/proc/self/exe"), prefix: vec!["sandbox-exec".to_owned()] };
-    let sandbox = Sandbox::choose(choice, helper, Path::new(state)).await?;
+    let sandbox = match tier {
+        "own" => Sandbox::choose_with(choice, helper, Path::new(state), None).await?,
+        _ => Sandbox::choose(choice, helper, Path::new(state)).await?,
+    };
     let workspace = Arc::new(Workspace::open(Path::new(task), Quota::default())?);
     let done = sandbox.run(Job::new(program, workspace)).await?;
     Ok(format!("{done:?}"))

@@ -239,8 +239,8 @@ const NETWORK: &[Attempt] = &[
 ];
 
 async fn all_of(attempts: &[Attempt]) {
-    for choice in CONTAINED {
-        let place = Place::new(choice).await;
+    for way in CONTAINED {
+        let place = Place::new(way).await;
         for (number, name, code, root_control) in attempts {
             let name = format!("{number} {name}");
             battle(&place, &name, code, is_root() || !root_control).await;

@@ -1,7 +1,7 @@
 //! The file operations against a program that plays tricks: links, races, pipes, odd names, and what an export takes along.
-use crate::place::{CONTAINED, Place};
+use crate::place::{CONTAINED, NAMESPACES, Place};
 use crate::world::{CANARY, World};
-use maos_sandbox::{Choice, FileError, Kind, Quota, Workspace};
+use maos_sandbox::{FileError, Kind, Quota, Workspace};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -111,18 +111,18 @@ fn quota_and_import() {
 /// 5, 6, 8 and pipes: what a program inside makes is never followed by the file tools outside.
 #[tokio::test]
 async fn links_and_pipes_made_inside_are_not_followed() {
-    for choice in CONTAINED {
-        let (place, mut world) = (Place::new(choice).await, World::new());
+    for way in CONTAINED {
+        let (place, mut world) = (Place::new(way).await, World::new());
         let outside = world.path().display().to_string();
         let before = world.state();
         let make = format!(
             "ln -s {outside}/secret.txt link; ln -s {outside} dir; ln -s ../../../etc up; mkfifo pipe; echo x > own; ln own other; mkdir real; ln -s real inner"
         );
-        assert_eq!(place.sh(&make).await.exit, 0, "{choice:?}");
+        assert_eq!(place.sh(&make).await.exit, 0, "{way:?}");
         let ws = &place.workspace;
         for path in ["link", "dir/secret.txt", "up/passwd", "inner/x"] {
-            assert!(matches!(ws.read(path, 0, 99).unwrap_err(), FileError::Link(_)), "{choice:?} {path}");
-            assert!(matches!(ws.write(path, b"x").unwrap_err(), FileError::Link(_)), "{choice:?} {path}");
+            assert!(matches!(ws.read(path, 0, 99).unwrap_err(), FileError::Link(_)), "{way:?} {path}");
+            assert!(matches!(ws.write(path, b"x").unwrap_err(), FileError::Link(_)), "{way:?} {path}");
         }
         assert!(matches!(ws.read("pipe", 0, 9).unwrap_err(), FileError::NotPlain(_)));
         assert!(matches!(ws.write("pipe", b"x").unwrap_err(), FileError::NotPlain(_)));
@@ -130,9 +130,9 @@ async fn links_and_pipes_made_inside_are_not_followed() {
         assert!(ws.list("dir", 3, 9).is_err() && ws.make_dirs("dir/new").is_err());
         let kinds: Vec<(String, Kind)> = ws.list("", 9, 99).unwrap().entries.iter().map(|e| (e.shown(), e.kind)).collect();
         for (name, kind) in [("dir", Kind::Symlink), ("link", Kind::Symlink), ("pipe", Kind::Special), ("own", Kind::HardLinked)] {
-            assert!(kinds.contains(&(name.to_owned(), kind)), "{choice:?} {kinds:?}");
+            assert!(kinds.contains(&(name.to_owned(), kind)), "{way:?} {kinds:?}");
         }
-        assert_eq!(world.state(), before, "{choice:?}");
+        assert_eq!(world.state(), before, "{way:?}");
         // The controls: whoever follows gets out.
         assert!(fs::read_to_string(ws.root().join("link")).unwrap().contains(CANARY));
         fs::write(ws.root().join("dir/escaped"), "x").unwrap();
@@ -190,8 +190,8 @@ fn no_race_is_won() {
 /// 13, 20 and 46: what leaves by an export is plain files with plain names.
 #[tokio::test]
 async fn an_export_takes_only_plain_files_with_plain_names() {
-    for choice in CONTAINED {
-        let (place, world) = (Place::new(choice).await, World::new());
+    for way in CONTAINED {
+        let (place, world) = (Place::new(way).await, World::new());
         let outside = world.path().display().to_string();
         let make = format!(
             "import os\n\
@@ -203,7 +203,7 @@ async fn an_export_takes_only_plain_files_with_plain_names() {
              os.symlink('{outside}/secret.txt','leak'); os.symlink('/nowhere','dangling'); os.symlink('{outside}','folder'); os.mkfifo('pipe'); os.link('run.sh','ok/hard')"
         );
         let done = place.python(&make).await;
-        assert_eq!(done.exit, 0, "{choice:?} {}", done.stderr.text());
+        assert_eq!(done.exit, 0, "{way:?} {}", done.stderr.text());
         let dest = place.dir.path().join("results");
         let exported = place.workspace.export(&dest).unwrap();
         let copy = Workspace::open(&place.dir.path().join("check"), Quota::default()).unwrap();
@@ -212,18 +212,18 @@ async fn an_export_takes_only_plain_files_with_plain_names() {
         let copy = Workspace::open(&place.dir.path().join("check"), Quota::default()).unwrap();
         let listed = copy.list("", 9, 99).unwrap().entries;
         let names: Vec<String> = listed.iter().filter(|e| e.kind != Kind::Directory).map(maos_sandbox::Entry::shown).collect();
-        assert_eq!(names, [".git/objects/x", "<script>alert(1)", "ok/a.txt"], "{choice:?}");
-        assert!(listed.iter().all(|e| matches!(e.kind, Kind::File | Kind::Directory)), "{choice:?} {listed:?}");
-        assert_eq!(fs::metadata(copy.root().join("ok/a.txt")).unwrap().mode() & 0o7000, 0, "{choice:?}");
-        assert_eq!((exported.files, exported.bytes), (3, 12), "{choice:?} {exported:?}");
+        assert_eq!(names, [".git/objects/x", "<script>alert(1)", "ok/a.txt"], "{way:?}");
+        assert!(listed.iter().all(|e| matches!(e.kind, Kind::File | Kind::Directory)), "{way:?} {listed:?}");
+        assert_eq!(fs::metadata(copy.root().join("ok/a.txt")).unwrap().mode() & 0o7000, 0, "{way:?}");
+        assert_eq!((exported.files, exported.bytes), (3, 12), "{way:?} {exported:?}");
         let left: Vec<&str> = exported.left_out.iter().map(|(name, _)| name.as_str()).collect();
         for name in
             ["leak", "dangling", "folder", "pipe", "run.sh", "ok/hard", "new\\nline", "esc\\u{1b}[31m", ".git/config", "src/.git/hooks"]
         {
-            assert!(left.contains(&name), "{choice:?} {name} in {left:?}");
+            assert!(left.contains(&name), "{way:?} {name} in {left:?}");
         }
         for entry in place.workspace.list("", 9, 99).unwrap().entries {
-            assert!(!entry.shown().chars().any(|c| c.is_control() || c == '\u{202e}'), "{choice:?} {:?}", entry.path);
+            assert!(!entry.shown().chars().any(|c| c.is_control() || c == '\u{202e}'), "{way:?} {:?}", entry.path);
         }
         for name in ["new\nline", "esc\u{1b}[0m", "\u{202e}x"] {
             let error = place.workspace.write(name, b"x").unwrap_err();
@@ -257,29 +257,31 @@ fn an_export_follows_no_link_of_its_destination() {
 /// 16 and 17: files that steer later programs.
 #[tokio::test]
 async fn what_steers_later_programs_cannot_be_replaced_inside() {
-    let place = Place::new(Choice::Namespaces).await;
-    let root = place.workspace.root();
-    for folder in [".git/hooks", ".maos/agents"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
+    for way in NAMESPACES {
+        let place = Place::new(way).await;
+        let root = place.workspace.root();
+        for folder in [".git/hooks", ".maos/agents"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let files = [".git/hooks/pre-commit", ".git/config", ".maos/agents/a.yml", "AGENTS.md", ".mcp.json"];
+        for file in files {
+            fs::write(root.join(file), "trusted").unwrap();
+        }
+        let attack = "for f in .git/hooks/pre-commit .git/config .maos/agents/a.yml AGENTS.md .mcp.json; do\n\
+                      echo evil > $f && echo WON write $f; rm -f $f && echo WON rm $f; mv $f x && echo WON mv $f; ln -sf /etc/passwd $f && echo WON ln $f\n\
+                      done 2>/dev/null\n\
+                      for d in .git .git/hooks .maos; do mv $d moved && echo WON mv $d; rm -rf $d; done 2>/dev/null\n\
+                      mkdir -p .git/hooks; echo evil > .git/hooks/post-checkout && echo WON new; echo fine > .git/HEAD && echo wrote HEAD";
+        let done = place.sh(attack).await;
+        let said = done.stdout.text();
+        assert!(!said.contains("WON") && said.contains("wrote HEAD"), "{said} {}", done.stderr.text());
+        for file in files {
+            assert_eq!(fs::read_to_string(root.join(file)).unwrap(), "trusted", "{file}");
+        }
+        // The control: outside it works.
+        let said = std::process::Command::new("sh").args(["-c", attack]).current_dir(root).output().unwrap();
+        assert!(String::from_utf8_lossy(&said.stdout).contains("WON write AGENTS.md"));
     }
-    let files = [".git/hooks/pre-commit", ".git/config", ".maos/agents/a.yml", "AGENTS.md", ".mcp.json"];
-    for file in files {
-        fs::write(root.join(file), "trusted").unwrap();
-    }
-    let attack = "for f in .git/hooks/pre-commit .git/config .maos/agents/a.yml AGENTS.md .mcp.json; do\n\
-                  echo evil > $f && echo WON write $f; rm -f $f && echo WON rm $f; mv $f x && echo WON mv $f; ln -sf /etc/passwd $f && echo WON ln $f\n\
-                  done 2>/dev/null\n\
-                  for d in .git .git/hooks .maos; do mv $d moved && echo WON mv $d; rm -rf $d; done 2>/dev/null\n\
-                  mkdir -p .git/hooks; echo evil > .git/hooks/post-checkout && echo WON new; echo fine > .git/HEAD && echo wrote HEAD";
-    let done = place.sh(attack).await;
-    let said = done.stdout.text();
-    assert!(!said.contains("WON") && said.contains("wrote HEAD"), "{said} {}", done.stderr.text());
-    for file in files {
-        assert_eq!(fs::read_to_string(root.join(file)).unwrap(), "trusted", "{file}");
-    }
-    // The control: outside it works.
-    let said = std::process::Command::new("sh").args(["-c", attack]).current_dir(root).output().unwrap();
-    assert!(String::from_utf8_lossy(&said.stdout).contains("WON write AGENTS.md"));
 }
 
 /// Tool calls of a turn run at the same time: of many edits of one file none is lost.

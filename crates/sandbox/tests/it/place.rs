@@ -1,6 +1,6 @@
 //! A place for one test: a state folder, a workspace, and a sandbox of the asked tier.
 use maos_sandbox::{Choice, Finished, Helper, Job, Quota, Sandbox, SandboxError, Workspace};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Folders and a sandbox.
@@ -16,17 +16,44 @@ pub(crate) fn helper() -> Helper {
     Helper { program, prefix: vec!["sandbox-exec".to_owned()] }
 }
 
-/// The tiers that every contained run is tested in.
-pub(crate) const CONTAINED: [Choice; 2] = [Choice::Namespaces, Choice::Lsm];
+/// How a sandbox of a test is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Tier 2 by bubblewrap.
+    Bubblewrap,
+    /// Tier 2 by our own means.
+    Own,
+    /// Tier 1.
+    Lsm,
+}
+
+/// The ways to tier 2.
+pub(crate) const NAMESPACES: [Way; 2] = [Way::Bubblewrap, Way::Own];
+/// The ways that every contained run is tested in.
+pub(crate) const CONTAINED: [Way; 3] = [Way::Bubblewrap, Way::Own, Way::Lsm];
+
+impl Way {
+    pub(crate) async fn build(self, helper: Helper, state: &Path) -> Sandbox {
+        let sandbox = match self {
+            Self::Bubblewrap => Sandbox::choose(Choice::Namespaces, helper, state).await,
+            Self::Own => Sandbox::choose_with(Choice::Namespaces, helper, state, None).await,
+            Self::Lsm => Sandbox::choose(Choice::Lsm, helper, state).await,
+        }
+        .unwrap();
+        let why = sandbox.describe().why;
+        assert!(why.contains("bubblewrap") == (self == Self::Bubblewrap), "{self:?}: {why}");
+        sandbox
+    }
+}
 
 impl Place {
-    pub(crate) async fn new(choice: Choice) -> Self {
-        Self::with_quota(choice, Quota::default()).await
+    pub(crate) async fn new(way: Way) -> Self {
+        Self::with_quota(way, Quota::default()).await
     }
 
-    pub(crate) async fn with_quota(choice: Choice, quota: Quota) -> Self {
+    pub(crate) async fn with_quota(way: Way, quota: Quota) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::choose(choice, helper(), &dir.path().join("state")).await.unwrap();
+        let sandbox = way.build(helper(), &dir.path().join("state")).await;
         let workspace = Arc::new(Workspace::open(&dir.path().join("task"), quota).unwrap());
         Self { dir, sandbox, workspace }
     }

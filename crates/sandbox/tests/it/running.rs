@@ -1,5 +1,5 @@
 //! Ordinary runs: what programs get, what comes back, what is left; and how a tier is chosen.
-use crate::place::{CONTAINED, Place, helper};
+use crate::place::{CONTAINED, NAMESPACES, Place, helper};
 use crate::world::is_root;
 use maos_sandbox::{Choice, Job, Quota, Sandbox, SandboxError, Tier, Unavailable, Workspace};
 use std::sync::Arc;
@@ -7,56 +7,58 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_program_runs_and_its_output_and_exit_code_come_back() {
-    for choice in CONTAINED {
-        let place = Place::new(choice).await;
+    for way in CONTAINED {
+        let place = Place::new(way).await;
         let done = place.sh("echo out; echo err >&2; echo made > made.txt; mkdir -p a/b; exit 3").await;
-        assert_eq!(done.exit, 3, "{choice:?}");
-        assert_eq!((done.stdout.text().as_str(), done.stderr.text().as_str()), ("out\n", "err\n"), "{choice:?}");
+        assert_eq!(done.exit, 3, "{way:?}");
+        assert_eq!((done.stdout.text().as_str(), done.stderr.text().as_str()), ("out\n", "err\n"), "{way:?}");
         assert_eq!(place.workspace.read("made.txt", 0, 100).unwrap().bytes, b"made\n");
         let done = place.sh("kill -9 $$").await;
-        assert_eq!((done.exit, done.stopped), (137, None), "{choice:?}");
+        assert_eq!((done.exit, done.stopped), (137, None), "{way:?}");
         let done = place.python("import sys, json, ssl, sqlite3, subprocess, multiprocessing; print(sys.version_info[0])").await;
-        assert_eq!((done.exit, done.stdout.text().as_str(), done.stderr.text().as_str()), (0, "3\n", ""), "{choice:?}");
+        assert_eq!((done.exit, done.stdout.text().as_str(), done.stderr.text().as_str()), (0, "3\n", ""), "{way:?}");
         let mut job = Job::new(["wc", "-c"], Arc::clone(&place.workspace));
         job.stdin = vec![b'x'; 300_000];
-        assert_eq!(place.sandbox.run(job).await.unwrap().stdout.text(), "300000\n", "{choice:?}");
+        assert_eq!(place.sandbox.run(job).await.unwrap().stdout.text(), "300000\n", "{way:?}");
     }
 }
 
 #[tokio::test]
 async fn ordinary_work_is_possible() {
-    for choice in CONTAINED {
-        let place = Place::new(choice).await;
+    for way in CONTAINED {
+        let place = Place::new(way).await;
         let work = "set -e; git init -q .; git add -A; echo 'print(1)' > a.py; git add a.py; \
                     git -c user.name=a -c user.email=a@b commit -qm one; git log --oneline | wc -l; \
                     python3 -m venv --without-pip env; env/bin/python -c 'print(2)'; \
                     tar cf x.tar a.py; mkdir out; tar xf x.tar -C out; cp -p a.py b.py; touch a.py; find . -name '*.py' -path './out/*'; \
                     cat <(echo three); seq 3 | sort -r | head -1";
         let done = place.sandbox.run(Job::new(["/bin/bash", "-c", work], Arc::clone(&place.workspace))).await.unwrap();
-        assert_eq!((done.exit, done.stdout.text().as_str()), (0, "1\n2\n./out/a.py\nthree\n3\n"), "{choice:?} {}", done.stderr.text());
+        assert_eq!((done.exit, done.stdout.text().as_str()), (0, "1\n2\n./out/a.py\nthree\n3\n"), "{way:?} {}", done.stderr.text());
     }
 }
 
 /// Tier 2 has a loopback of its own, so an agent can test the server it wrote.
 #[tokio::test]
 async fn a_server_inside_can_be_tested_inside() {
-    let place = Place::new(Choice::Namespaces).await;
-    let code = "import http.server,threading,urllib.request\n\
-                s=http.server.HTTPServer(('127.0.0.1',0),http.server.SimpleHTTPRequestHandler)\n\
-                threading.Thread(target=s.serve_forever,daemon=True).start()\n\
-                print(urllib.request.urlopen(f'http://127.0.0.1:{s.server_port}/').status)\n\
-                import multiprocessing as m\nprint(m.Pool(2).map(abs,[-1,-2]))";
-    let done = place.python(code).await;
-    assert_eq!((done.exit, done.stdout.text().as_str()), (0, "200\n[1, 2]\n"), "{}", done.stderr.text());
+    for way in NAMESPACES {
+        let place = Place::new(way).await;
+        let code = "import http.server,threading,urllib.request\n\
+                    s=http.server.HTTPServer(('127.0.0.1',0),http.server.SimpleHTTPRequestHandler)\n\
+                    threading.Thread(target=s.serve_forever,daemon=True).start()\n\
+                    print(urllib.request.urlopen(f'http://127.0.0.1:{s.server_port}/').status)\n\
+                    import multiprocessing as m\nprint(m.Pool(2).map(abs,[-1,-2]))";
+        let done = place.python(code).await;
+        assert_eq!((done.exit, done.stdout.text().as_str()), (0, "200\n[1, 2]\n"), "{}", done.stderr.text());
+    }
 }
 
 #[tokio::test]
 async fn what_cannot_be_run_is_said() {
-    for choice in CONTAINED {
-        let place = Place::new(choice).await;
+    for way in CONTAINED {
+        let place = Place::new(way).await;
         let run = |argv: &[&str]| place.sandbox.run(Job::new(argv.iter().copied(), Arc::clone(&place.workspace)));
         let error = run(&["no-such-program"]).await.unwrap_err();
-        assert!(matches!(&error, SandboxError::NotRun { program, .. } if program == "no-such-program"), "{choice:?} {error}");
+        assert!(matches!(&error, SandboxError::NotRun { program, .. } if program == "no-such-program"), "{way:?} {error}");
         assert!(matches!(run(&[]).await.unwrap_err(), SandboxError::Refused(_)));
         assert!(matches!(run(&["a\0b"]).await.unwrap_err(), SandboxError::Refused(_)));
     }
@@ -64,8 +66,8 @@ async fn what_cannot_be_run_is_said() {
 
 #[tokio::test]
 async fn many_runs_at_once_do_not_disturb_each_other() {
-    for choice in CONTAINED {
-        let place = Place::new(choice).await;
+    for way in CONTAINED {
+        let place = Place::new(way).await;
         let runs = (0..20).map(|n| async move { n });
         let mut set = tokio::task::JoinSet::new();
         let place = Arc::new(place);
@@ -109,34 +111,36 @@ async fn the_tier_is_chosen_by_trying_and_fails_closed() {
 /// The only way out of tier 2 is the socket of the proxy.
 #[tokio::test]
 async fn the_egress_proxy_is_reached_through_its_socket_and_nothing_else_is() {
-    let place = Place::new(Choice::Namespaces).await;
-    let socket = place.dir.path().join("proxy.sock");
-    let proxy = tokio::net::UnixListener::bind(&socket).unwrap();
-    let answer = async {
-        let mut requests = Vec::new();
-        for _ in 0..3 {
-            let (mut connection, _) = proxy.accept().await.unwrap();
-            let mut request = vec![0; 4096];
-            let n = connection.read(&mut request).await.unwrap();
-            requests.push(String::from_utf8_lossy(&request[..n]).into_owned());
-            let body = "x".repeat(1_000_000);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            connection.write_all(head.as_bytes()).await.unwrap();
-            connection.write_all(body.as_bytes()).await.unwrap();
-        }
-        requests
-    };
-    let code = "import urllib.request,socket,os,subprocess\n\
-                for i in range(3): print(len(urllib.request.urlopen('http://example.test/%d' % i).read()))\n\
-                try: socket.create_connection(('1.1.1.1',80),5)\n\
-                except OSError as e: print(e.errno)\n\
-                try: os.wait()\n\
-                except ChildProcessError: print('no child')";
-    let mut job = Job::new(["python3", "-"], Arc::clone(&place.workspace));
-    job.stdin = code.as_bytes().to_vec();
-    job.egress = Some(socket);
-    let (done, requests) = tokio::join!(place.sandbox.run(job), answer);
-    let done = done.unwrap();
-    assert_eq!(done.stdout.text(), "1000000\n1000000\n1000000\n101\nno child\n", "{}", done.stderr.text());
-    assert!(requests[2].starts_with("GET http://example.test/2 HTTP/1.1\r\n"), "{requests:?}");
+    for way in NAMESPACES {
+        let place = Place::new(way).await;
+        let socket = place.dir.path().join("proxy.sock");
+        let proxy = tokio::net::UnixListener::bind(&socket).unwrap();
+        let answer = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for _ in 0..3 {
+                let (mut connection, _) = proxy.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let n = connection.read(&mut request).await.unwrap();
+                requests.push(String::from_utf8_lossy(&request[..n]).into_owned());
+                let body = "x".repeat(1_000_000);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                connection.write_all(head.as_bytes()).await.unwrap();
+                connection.write_all(body.as_bytes()).await.unwrap();
+            }
+            requests
+        });
+        let code = "import urllib.request,socket,os,subprocess\n\
+                    for i in range(3): print(len(urllib.request.urlopen('http://example.test/%d' % i).read()))\n\
+                    try: socket.create_connection(('1.1.1.1',80),5)\n\
+                    except OSError as e: print(e.errno)\n\
+                    try: os.wait()\n\
+                    except ChildProcessError: print('no child')";
+        let mut job = Job::new(["python3", "-"], Arc::clone(&place.workspace));
+        job.stdin = code.as_bytes().to_vec();
+        job.egress = Some(socket);
+        let done = place.sandbox.run(job).await.unwrap();
+        assert_eq!(done.stdout.text(), "1000000\n1000000\n1000000\n101\nno child\n", "{way:?} {}", done.stderr.text());
+        let requests = answer.await.unwrap();
+        assert!(requests[2].starts_with("GET http://example.test/2 HTTP/1.1\r\n"), "{requests:?}");
+    }
 }

@@ -1,8 +1,8 @@
 //! Tools die with their server and with their call: `kill -9` of a stand-in for the server, of the supervisor, and a dropped future leave
 //! no process, no cgroup, no record and no private folder.
-use crate::place::{CONTAINED, Place, helper};
+use crate::place::{CONTAINED, Place, Way, helper};
 use crate::wait::{cgroups_of, kill_9, unique_word, until, with_word};
-use maos_sandbox::{Choice, Sandbox};
+use maos_sandbox::Sandbox;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -15,8 +15,12 @@ fn entries(folder: &Path) -> usize {
     std::fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
-fn stand_in(dir: &Path, choice: Choice, script: &str) -> Child {
-    let tier = if choice == Choice::Namespaces { "namespaces" } else { "lsm" };
+fn stand_in(dir: &Path, way: Way, script: &str) -> Child {
+    let tier = match way {
+        Way::Bubblewrap => "namespaces",
+        Way::Own => "own",
+        Way::Lsm => "lsm",
+    };
     Command::new(helper().program)
         .arg("run")
         .args([dir.join("state"), dir.join("task")])
@@ -36,11 +40,11 @@ async fn nothing_left(dir: &Path, word: &str, server: u32) {
 
 #[tokio::test]
 async fn kill_9_of_the_server_leaves_nothing() {
-    for choice in CONTAINED {
+    for way in CONTAINED {
         let (dir, word) = (tempfile::tempdir().unwrap(), unique_word());
-        let mut server = stand_in(dir.path(), choice, &hiding(&word));
+        let mut server = stand_in(dir.path(), way, &hiding(&word));
         until("the program started", || dir.path().join("task/files/started").exists()).await;
-        assert!(with_word(&word).len() >= 3, "{choice:?}");
+        assert!(with_word(&word).len() >= 3, "{way:?}");
         kill_9(server.id());
         server.wait().unwrap();
         nothing_left(dir.path(), &word, server.id()).await;
@@ -49,9 +53,9 @@ async fn kill_9_of_the_server_leaves_nothing() {
 
 #[tokio::test]
 async fn kill_9_of_server_and_supervisor_is_cleaned_up_at_the_next_start() {
-    for choice in CONTAINED {
+    for way in CONTAINED {
         let (dir, word) = (tempfile::tempdir().unwrap(), unique_word());
-        let mut server = stand_in(dir.path(), choice, &hiding(&word));
+        let mut server = stand_in(dir.path(), way, &hiding(&word));
         until("the program started", || dir.path().join("task/files/started").exists()).await;
         let record = std::fs::read_dir(dir.path().join("state/runs")).unwrap().next().unwrap().unwrap().path();
         let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
@@ -60,20 +64,20 @@ async fn kill_9_of_server_and_supervisor_is_cleaned_up_at_the_next_start() {
         kill_9(server.id());
         server.wait().unwrap();
         let reaped = Sandbox::reap(&dir.path().join("state")).unwrap();
-        assert_eq!(reaped.runs, 1, "{choice:?}");
+        assert_eq!(reaped.runs, 1, "{way:?}");
         nothing_left(dir.path(), &word, server.id()).await;
-        assert_eq!(Sandbox::reap(&dir.path().join("state")).unwrap().runs, 0, "{choice:?}");
+        assert_eq!(Sandbox::reap(&dir.path().join("state")).unwrap().runs, 0, "{way:?}");
     }
 }
 
 #[tokio::test]
 async fn dropping_the_future_leaves_nothing() {
-    for choice in CONTAINED {
-        let (place, word) = (Place::new(choice).await, unique_word());
+    for way in CONTAINED {
+        let (place, word) = (Place::new(way).await, unique_word());
         let root = place.workspace.root().to_owned();
         let run = place.sandbox.run(place.job(&hiding(&word)));
         tokio::select! {
-            done = run => panic!("{choice:?} ended: {done:?}"),
+            done = run => panic!("{way:?} ended: {done:?}"),
             () = until("the program started", || root.join("started").exists()) => {}
         }
         nothing_left(place.dir.path(), &word, std::process::id()).await;
