@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http_body_util::Full;
 use maos_engine::message::{CallError, FailureClass};
 use reqwest::{
     Certificate, Client, Method, StatusCode, Url,
@@ -134,7 +135,9 @@ impl Http {
         let billable = body.is_some();
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
-        *request.body_mut() = body.map(Into::into);
+        // As a stream it is given away: a body of plain bytes would be kept for a redirect until the head of the answer has come, which
+        // takes a model its whole thinking time.
+        *request.body_mut() = body.map(|bytes| reqwest::Body::wrap(Full::new(bytes)));
         let start = Instant::now();
         let hard = start + Duration::from_millis(self.timeouts.call_ms);
         let first = Duration::from_millis(self.timeouts.first_byte_ms);

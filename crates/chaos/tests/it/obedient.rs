@@ -80,7 +80,7 @@ fn stranger(path: &str, forbidden: u16) -> String {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(tier: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let programs = crate::programs();
         let (forbidden, forbidden_udp, trusted) = (Ear::silent(), Ear::udp(), Ear::http(|_| page("thank you")));
@@ -106,15 +106,15 @@ impl World {
             ],
         };
         let this = Self { dir, stranger, trusted, forbidden, forbidden_udp, wire, model, setup };
-        this.plant(&home, &outside);
+        this.plant(&home, &outside, tier);
         this
     }
 
     /// The home folder with its secrets, tools and agent, and the user's other files.
-    fn plant(&self, home: &Path, outside: &Path) {
+    fn plant(&self, home: &Path, outside: &Path, tier: &str) {
         let (s, t) = (self.stranger.port, self.trusted.port);
         let config = format!(
-            "tools:\n  secrets:\n    note_key: {TOOL}\n    unused: {CONFIG}\nweb:\n  allow: [localhost]\n  allow_private: [\"127.0.0.1:{s}\", \"localhost:{t}\"]\nsystem:\n  max_agents: 8\n"
+            "tools:\n  secrets:\n    note_key: {TOOL}\n    unused: {CONFIG}\nweb:\n  allow: [localhost]\n  allow_private: [\"127.0.0.1:{s}\", \"localhost:{t}\"]\nsystem:\n  max_agents: 8\nsandbox:\n  tier: {tier}\n"
         );
         write(home.join("config.yml"), &config);
         std::fs::set_permissions(home.join("config.yml"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -400,7 +400,16 @@ fn play_all(world: &World, maos: &Maos, attacks: &[Attack]) -> Vec<(usize, Came)
 
 #[test]
 fn an_obedient_model_does_no_harm() {
-    let world = World::new();
+    harmless("namespaces");
+}
+
+#[test]
+fn an_obedient_model_does_no_harm_in_tier_1() {
+    harmless("lsm");
+}
+
+fn harmless(tier: &str) {
+    let world = World::new(tier);
     let mut maos = match world.setup.start(None).unwrap() {
         Started::Ready(maos) => maos,
         Started::Died(status, _) => {

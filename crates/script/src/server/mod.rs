@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::script::Script;
@@ -90,13 +90,25 @@ impl Server {
     /// The address cannot be bound, or the log cannot be opened or read.
     pub async fn start_with(script: Script, options: Options) -> std::io::Result<Running> {
         let ledger = Arc::new(Ledger::open(options.log.as_deref())?);
-        let listener = TcpListener::bind(options.addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
+        let listener = listen(options.addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))))?;
         let addr = listener.local_addr()?;
         let state = RwLock::new(Arc::new(ScriptState::new(script)));
         let shared = Arc::new(Shared { state, ledger, started: Instant::now() });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Running { addr, shared, task })
     }
+}
+
+/// Connections that may wait to be accepted: more than agents begin at once in one process. One that finds no room is tried again by the
+/// kernel after a second.
+const ACCEPT_QUEUE: u32 = 4_096;
+
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: a server that restarts may have its port again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(ACCEPT_QUEUE)
 }
 
 /// Pause after an accept error such as "too many open files", in milliseconds.
