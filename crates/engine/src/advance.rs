@@ -3,10 +3,11 @@ use crate::consensus::{Consensus, Outcome, ROUNDS_MAX, tally};
 use crate::decide::{Ctx, Mode};
 use crate::event::{Event, Failure, Repeat, TextRef};
 use crate::ids::{AgentType, EffectId, Place};
-use crate::message::FailureClass;
+use crate::message::{FailureClass, StopReason};
 use crate::outcome::cut;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
-use crate::task::{CallState, Run, Task};
+use crate::taint::Taint;
+use crate::task::{CallState, Run, Task, Turn};
 use crate::time::Time;
 
 /// Most failed steps named in the reason of a failed task; the plan shows all.
@@ -141,8 +142,12 @@ impl Task {
             return Asked::Requested;
         }
         let effect = EffectId::model(place.clone(), number);
-        let overdue =
-            mode == Mode::Normal && unpaid.is_some_and(|t| t.last_class == Some(FailureClass::ContextExceeded)) && self.can_condense(place);
+        // It could not be condensed when it became too long, because nothing new was asked then.
+        let exceeded = |t: &Turn| match &t.paid {
+            Some(paid) => paid.stop == StopReason::ContextExceeded,
+            None => t.last_class == Some(FailureClass::ContextExceeded),
+        };
+        let overdue = mode == Mode::Normal && run.current().is_some_and(exceeded) && self.can_condense(place);
         let mut mode = match mode {
             Mode::Compact => Mode::Compact,
             _ if overdue => Mode::Compact,

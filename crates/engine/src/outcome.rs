@@ -98,8 +98,11 @@ impl Task {
                 let text = if said.is_empty() { "the model refused".to_owned() } else { format!("the model refused: {}", cut(&said)) };
                 self.give_up(now, place, FailureCode::Refused, text, out);
             }
-            // The reply is paid; what it answered is condensed before the next turn.
-            StopReason::ContextExceeded if self.can_condense(place) => self.condense(now, place, ctx, out),
+            // The reply is paid; what it answered is condensed before the next turn. Its calls may be cut, and none was checked.
+            StopReason::ContextExceeded if self.can_condense(place) => {
+                self.refuse_all(now, effect, &calls, "not executed: the conversation has become longer than your window", out);
+                self.condense(now, place, ctx, out);
+            }
             StopReason::ContextExceeded => {
                 self.give_up(now, place, FailureCode::ContextOverflow, "the conversation is longer than the model's window".into(), out)
             }
@@ -141,12 +144,17 @@ impl Task {
         self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint }, out);
     }
 
+    /// None of the calls of a reply is run.
+    fn refuse_all(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], why: &str, out: &mut Vec<Event>) {
+        for call in calls {
+            self.settle(now, effect, call.id, CallOutcome::Invalid, why.to_owned(), out);
+        }
+    }
+
     /// The model condensed its conversation: from now on the summary stands for the turns before. Without one the step is given up,
     /// because the conversation cannot go on as it is.
     fn condensed(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], reply: &Reply, out: &mut Vec<Event>) {
-        for call in calls {
-            self.settle(now, effect, call.id, CallOutcome::Invalid, "not executed: no tool was offered".into(), out);
-        }
+        self.refuse_all(now, effect, calls, "not executed: no tool was offered", out);
         if reply.text().trim().is_empty() {
             let text = "the conversation is longer than the model's window, and the model did not condense it".into();
             return self.give_up(now, &effect.place, FailureCode::ContextOverflow, text, out);
@@ -191,16 +199,7 @@ impl Task {
 
     /// The output limit was reached. A cut tool call is never executed; a cut text is continued once.
     fn cut_off(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], out: &mut Vec<Event>) {
-        for call in calls {
-            self.settle(
-                now,
-                effect,
-                call.id,
-                CallOutcome::Invalid,
-                "not executed: your reply was cut off by the output limit; make it shorter".into(),
-                out,
-            );
-        }
+        self.refuse_all(now, effect, calls, "not executed: your reply was cut off by the output limit; make it shorter", out);
         let cut = self.runs[&effect.place]
             .turns_now()
             .iter()

@@ -237,6 +237,21 @@ fn a_conversation_that_is_too_long_is_condensed_once_and_then_given_up() {
     assert_eq!(&kit.error_at(&at("b"))[..16], "context-overflow");
 }
 
+/// Nothing is asked while the task is held, so it is not condensed at once; its calls are not run for that.
+#[test]
+fn a_reply_that_does_not_fit_starts_none_of_its_calls() {
+    let mut kit = two();
+    kit.asks(&at("a"), &[("c1", "look", json!({"q": 1}))]);
+    kit.tool_ends(&at("a"), "c1");
+    kit.draining = true;
+    let events = kit.says(&at("a"), vec![call("c2", "pay", json!({"q": 1})), call("c3", "hack", json!({}))], StopReason::ContextExceeded);
+    assert_eq!(kinds(&events), ["model_replied", "tool_settled", "tool_settled"]);
+    kit.draining = false;
+    let events = kit.give(Input::Claimed { epoch: 2 }).unwrap();
+    assert!(!kinds(&events).contains(&"tool_requested"), "{:?}", kinds(&events));
+    assert!(kit.task.runs[&at("a")].current().unwrap().compact, "what was put off is done now");
+}
+
 // ---------- voters ----------
 
 fn seat(round: u8, seat: u8) -> Place {

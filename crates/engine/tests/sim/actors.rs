@@ -99,6 +99,9 @@ pub(crate) fn failure(dice: &mut Dice) -> CallError {
     }
 }
 
+/// A tool that no check lets through: it must never be started.
+pub(crate) const NO_SUCH_TOOL: &str = "no_such_tool";
+
 /// What a model says at a place. Once in `odd` it is not what it should be.
 pub(crate) fn reply(dice: &mut Dice, place: &Place, odd: u64) -> Reply {
     let text = |t: &str| Block::Text { text: t.into() };
@@ -198,6 +201,8 @@ fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
         3 => (vec![text], StopReason::PauseTurn),
         4 if dice.one_in(3) => (vec![text], StopReason::Refusal),
         5 if dice.one_in(3) => (vec![], StopReason::ContextExceeded),
+        // What does not fit may still ask for something nobody checked.
+        11 if dice.one_in(3) => (vec![tool("c1", NO_SUCH_TOOL, json!({}))], StopReason::ContextExceeded),
         6 if dice.one_in(3) => (vec![text], unknown),
         7 => (vec![look("same"), look("same")], StopReason::ToolUse),
         8 => (vec![look(""), look("a/b/c")], StopReason::EndTurn),
@@ -210,7 +215,7 @@ fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
             (many.collect(), StopReason::ToolUse)
         }
         _ if *place == Place::Plan => (vec![bad_plan(dice)], StopReason::ToolUse),
-        _ => (vec![tool("c1", "no_such_tool", json!({}))], StopReason::ToolUse),
+        _ => (vec![tool("c1", NO_SUCH_TOOL, json!({}))], StopReason::ToolUse),
     }
 }
 

@@ -314,7 +314,8 @@ impl Checker {
             Event::ModelInterrupted { effect } => {
                 self.close(effect, true)?;
             }
-            Event::ToolRequested { effect, repeat, .. } => {
+            Event::ToolRequested { effect, name, repeat, .. } => {
+                ensure!(name != super::actors::NO_SUCH_TOOL, "{effect} is started and no check let it through");
                 let before = self.tools.insert(effect.clone(), (*repeat, false));
                 ensure!(before.is_none(), "{effect} is intended twice");
                 ensure!(self.asked.get(effect) != Some(&false), "{effect} is started without the consent that was asked for");
