@@ -1,6 +1,6 @@
 //! What follows from the state alone: the next calls, within the budget; parking; joining; the end.
 use crate::consensus::{Consensus, Outcome, ROUNDS_MAX, tally};
-use crate::decide::{Ctx, Mode};
+use crate::decide::{Ctx, Manner, Mode};
 use crate::event::{Event, Failure, Repeat, TextRef};
 use crate::ids::{AgentType, EffectId, Place};
 use crate::message::{FailureClass, StopReason};
@@ -91,8 +91,9 @@ impl Task {
             let effect = EffectId::tool(place.clone(), number, id);
             // A tool that has gone since it was asked for is not guessed at: it counts as not repeatable and fails when performed.
             let manner = ctx.tools.manner(&name);
-            let (repeat, writes) = manner.map_or((Repeat::Never, true), |m| (m.repeat, m.writes));
-            self.emit(now, Event::ToolRequested { effect, name, repeat, writes }, out);
+            let manner = manner.unwrap_or(Manner { repeat: Repeat::Never, writes: true, brings: Taint::NONE });
+            let brings = if manner.writes { manner.brings } else { Taint::NONE };
+            self.emit(now, Event::ToolRequested { effect, name, repeat: manner.repeat, writes: manner.writes, brings }, out);
         }
         self.ask_again(now, place, out);
         if busy && self.runs[place].current().is_some_and(|t| t.waits_for_person() && !t.is_open() && !t.has_asked()) {

@@ -43,13 +43,14 @@ impl Task {
             Event::ModelInterrupted { effect } => {
                 self.close_call(effect, true);
             }
-            Event::ToolRequested { effect, name: _, repeat, writes } => {
+            Event::ToolRequested { effect, name: _, repeat, writes, brings } => {
                 if let Some(call) = self.tool_mut(effect) {
                     call.state = CallState::Open { repeat: *repeat, at };
                 }
                 self.wanting.remove(&effect.place);
                 if let Some(run) = self.runs.get(&effect.place).filter(|_| *writes) {
-                    self.files_taint = self.files_taint.and(run.taint);
+                    // Before it ends: others may read what it has written by then.
+                    self.files_taint = self.files_taint.and(run.taint).and(*brings);
                 }
             }
             Event::ToolSettled { effect, outcome, result, taint } => self.on_settled(at, effect, *outcome, result, *taint),

@@ -37,6 +37,8 @@ pub struct Manner {
     pub repeat: Repeat,
     /// It may change the task's files.
     pub writes: bool,
+    /// What it brings into the conversation, and so into the files it writes.
+    pub brings: Taint,
 }
 
 /// What the rules ask of the tools, without knowing them.
@@ -283,6 +285,8 @@ impl Task {
         else {
             return Err(self.rejected("nothing of that id waits for an answer"));
         };
+        // A person's own words, a password perhaps, are private; a refusal says nothing that was asked for.
+        let taint = if matches!(answer, Answer::Text { .. }) { Taint::PRIVATE } else { Taint::NONE };
         let settled = match (&answer, approval) {
             (Answer::Approve {}, true) => None,
             (Answer::Text { text }, false) => Some((CallOutcome::Done, text.clone())),
@@ -295,7 +299,7 @@ impl Task {
         };
         self.emit(now, Event::HumanAnswered { effect: effect.clone(), answer }, out);
         if let Some((outcome, text)) = settled {
-            self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint: Taint::NONE }, out);
+            self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint }, out);
         }
         Ok(())
     }

@@ -232,6 +232,9 @@ pub enum Event {
         /// It may change the task's files.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         writes: bool,
+        /// What it may write there besides what its agent had seen.
+        #[serde(default, skip_serializing_if = "Taint::is_none")]
+        brings: Taint,
     },
     /// The end of a tool call.
     ToolSettled {

@@ -294,8 +294,8 @@ impl Task {
             if call.name == ASK_HUMAN {
                 self.ask_human(now, effect, call.id, args, out);
             } else if is_shared_tool(call.name) {
-                let taint = self.shared_taint(call.name);
                 let (outcome, text) = self.shared_tool(now, effect, call.name, args, ctx, out);
+                let taint = self.shared_taint(call.name, args, outcome);
                 self.settle_with(now, effect, call.id, outcome, text, taint, out);
             } else {
                 match ctx.tools.check(&self.runs[&effect.place].kind, call.name, args) {
@@ -349,10 +349,17 @@ impl Task {
         }
     }
 
-    /// What a look at the shared state brings: what its writers had seen. Messages bring theirs when they are read.
-    fn shared_taint(&self, tool: &str) -> Taint {
-        if tool != "state_get" {
-            return Taint::NONE;
+    /// What a look at the shared state brings: what its writers had seen. A write that came too late is told the value that stands there,
+    /// which is a look too. Messages bring theirs when they are read.
+    fn shared_taint(&self, tool: &str, args: &Value, outcome: CallOutcome) -> Taint {
+        let marks = |t: Taint, w: &Written| t.and(w.taint);
+        match tool {
+            "state_get" => self.share.state.values().flatten().fold(Taint::NONE, marks),
+            "state_set" if outcome == CallOutcome::Failed => {
+                let key = args.get("key").and_then(Value::as_str).unwrap_or("");
+                self.share.state.get(key).into_iter().flatten().fold(Taint::NONE, marks)
+            }
+            _ => Taint::NONE,
         }
         self.share.state.values().flatten().fold(Taint::NONE, |t, w| t.and(w.taint))
     }
@@ -463,7 +470,8 @@ impl Task {
         }
         let from = self.agent_at(&effect.place);
         let taint = self.runs[&effect.place].taint;
-        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, body: args.body, taint }, out);
+        let to_place = AgentId::new(args.to.as_str()).ok().and_then(|to| self.desk_of(&to, &effect.place));
+        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, to_place, body: args.body, taint }, out);
         Ok("sent".into())
     }
 

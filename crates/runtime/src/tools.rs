@@ -177,6 +177,6 @@ impl ToolTable for ToolBox {
     }
     fn manner(&self, name: &str) -> Option<Manner> {
         let nature = self.tools.get(name)?.nature();
-        Some(Manner { repeat: nature.repeat, writes: nature.writes })
+        Some(Manner { repeat: nature.repeat, writes: nature.writes, brings: nature.brings })
     }
 }

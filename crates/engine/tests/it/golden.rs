@@ -123,7 +123,7 @@ fn of_places() -> Vec<Event> {
         },
         Event::ModelFailed { effect: model(), class: FailureClass::Stalled, message: "no byte for 60 s".into(), possibly_billed: true },
         Event::ModelInterrupted { effect: EffectId::model(Place::Plan, 1) },
-        Event::ToolRequested { effect: tool(), name: "fetch".into(), repeat: Repeat::Never, writes: false },
+        Event::ToolRequested { effect: tool(), name: "fetch".into(), repeat: Repeat::Never, writes: false, brings: Taint::NONE },
         Event::ToolSettled {
             effect: tool(),
             outcome: CallOutcome::Lost,
@@ -220,6 +220,19 @@ fn the_shortest_forms_read_too() {
         (json!({"type": "model_failed", "effect": "s1/t1/model", "class": "fatal", "message": ""}), "model_failed"),
         (json!({"type": "human_answered", "effect": "s1/t1/tool/c", "answer": {"type": "approve"}}), "human_answered"),
         (json!({"type": "human_asked", "effect": "s1/t1/tool/c", "ask": {"kind": "question", "text": "?"}}), "human_asked"),
+        // Fields that came later.
+        (
+            json!({"type": "message_sent", "from": "agent_coder_001", "from_step": "s1", "to": "agent_coder_002", "to_place": "s2", "body": "x"}),
+            "message_sent",
+        ),
+        (
+            json!({"type": "tool_requested", "effect": "s1/t1/tool/c", "name": "run_shell", "repeat": "never", "writes": true, "brings": {"untrusted": true}}),
+            "tool_requested",
+        ),
+        (
+            json!({"type": "submitted", "spec": {"description": "x", "priority": "LOW", "max_agents": 2, "own_types": ["reviewer"], "step_timeout_s": 0}}),
+            "submitted",
+        ),
         (json!({"type": "updated"}), "updated"),
         (json!({"type": "cancelled"}), "cancelled"),
         (json!({"type": "resumed"}), "resumed"),

@@ -30,9 +30,10 @@ impl ToolTable for Tools {
     }
     fn manner(&self, name: &str) -> Option<Manner> {
         match name {
-            "look" | "read" => Some(Manner { repeat: Repeat::Safe, writes: false }),
-            "mail" | "post" | "pay" => Some(Manner { repeat: Repeat::Never, writes: false }),
-            "write" => Some(Manner { repeat: Repeat::Safe, writes: true }),
+            "look" | "read" => Some(Manner { repeat: Repeat::Safe, writes: false, brings: Taint::NONE }),
+            "mail" | "post" | "pay" => Some(Manner { repeat: Repeat::Never, writes: false, brings: Taint::NONE }),
+            "write" => Some(Manner { repeat: Repeat::Safe, writes: true, brings: Taint::NONE }),
+            "save_page" => Some(Manner { repeat: Repeat::Safe, writes: true, brings: Taint::UNTRUSTED }),
             _ => None,
         }
     }

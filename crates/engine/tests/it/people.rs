@@ -144,10 +144,41 @@ fn marks_follow_outputs_state_messages_and_files() {
     kit.asks(&at("b"), &[("c1", "read", json!({"q": 1}))]);
     kit.tool_brings(&at("b"), "c1", Taint::PRIVATE);
     assert_eq!(kit.task.runs[&at("b")].taint, Taint::BOTH);
+    // A tool that writes what it fetched: others may read it before it has ended.
+    let mut kit = two();
+    kit.asks(&at("a"), &[("c1", "save_page", json!({"q": 1}))]);
+    kit.asks(&at("b"), &[("c1", "read", json!({"q": 1}))]);
+    kit.tool_brings(&at("b"), "c1", Taint::PRIVATE);
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::BOTH);
     // Attachments come from strangers and are private.
     let file = Attachment { name: "data.csv".into(), sha256: "0".repeat(64), bytes: 1 };
     let kit = Kit::planned(TaskSpec { attachments: vec![file], ..spec() }, &[("a", &[])]);
     assert_eq!(kit.task.files_taint, Taint::BOTH);
+}
+
+/// A write that came too late is told what stands there: that is a look, and brings the marks of who wrote it.
+#[test]
+fn a_write_that_came_too_late_brings_the_marks_of_what_it_is_told() {
+    let mut kit = two();
+    kit.asks(&at("a"), &[("c1", "read", json!({"q": 1}))]);
+    kit.tool_brings(&at("a"), "c1", Taint::BOTH);
+    kit.asks(&at("a"), &[("c2", "state_set", json!({"key": "k", "value": "secret"}))]);
+    kit.asks(&at("b"), &[("c1", "state_set", json!({"key": "other", "value": 1}))]);
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::NONE, "a write that is taken tells nothing");
+    kit.asks(&at("b"), &[("c2", "state_set", json!({"key": "k", "value": 1, "expected_version": 0}))]);
+    assert!(kit.told("c2").contains("secret"), "{}", kit.told("c2"));
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::BOTH);
+}
+
+/// What a person says to an agent may be a password.
+#[test]
+fn what_a_person_answers_is_private_and_a_refusal_is_not() {
+    for (said, marks) in [(yes(), Taint::PRIVATE), (Answer::Deny { reason: None }, Taint::NONE)] {
+        let mut kit = two();
+        kit.asks(&at("a"), &[("c1", "ask_human", json!({"question": "Which password?"}))]);
+        kit.give(answer("a", 1, "c1", said)).unwrap();
+        assert_eq!(kit.task.runs[&at("a")].taint, marks);
+    }
 }
 
 #[test]

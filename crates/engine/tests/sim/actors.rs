@@ -44,7 +44,7 @@ impl ToolTable for Tools {
     }
     fn manner(&self, name: &str) -> Option<Manner> {
         let known = name != "gone" || self.broken == Broken::NeverIsSafe;
-        known.then(|| Manner { repeat: self.class(name), writes: name == "never_mail" })
+        known.then(|| Manner { repeat: self.class(name), writes: name == "never_mail", brings: Taint::NONE })
     }
 }
 
