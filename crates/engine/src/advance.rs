@@ -45,7 +45,7 @@ impl Task {
             .filter(|p| {
                 let run = &self.runs[*p];
                 let held = run.current().and_then(|t| t.open.as_ref());
-                !run.is_open() || held.is_some_and(|o| self.held_back(o))
+                !run.is_open() || held.is_some_and(|o| self.held_back(run, o))
             })
             .cloned()
             .collect();
@@ -124,8 +124,7 @@ impl Task {
 
     /// Asks the model to condense the conversation, instead of its next turn.
     pub(crate) fn condense(&mut self, now: Time, place: &Place, ctx: Ctx<'_>, out: &mut Vec<Event>) {
-        // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
-        if !ctx.draining && self.status != Status::Paused {
+        if self.may_ask(place, ctx) {
             self.request(now, place, now, Mode::Compact, ctx, out);
         }
     }

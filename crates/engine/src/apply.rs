@@ -19,11 +19,11 @@ impl Task {
     /// Folds one entry into the state.
     pub fn apply(&mut self, at: Time, event: &Event) {
         self.seq += 1;
-        self.updated_at = at;
+        let before = std::mem::replace(&mut self.updated_at, at);
         match event {
             Event::Submitted { spec } => self.on_submitted(at, spec),
             Event::DependencyEnded { task, status } => self.on_dependency(task, *status),
-            Event::TakenOver { .. } => self.all_changed(),
+            Event::TakenOver { .. } => self.on_taken_over(before, at),
             Event::RunStarted { place, agent, state_seen, mail_seen, traits } => {
                 self.on_run_started(at, place, agent, (*state_seen, *mail_seen), traits);
             }
@@ -116,6 +116,11 @@ impl Task {
             Event::HumanAnswered { effect, answer } => self.on_answered(at, effect, answer),
             Event::RunWaiting { place } => self.on_waiting(at, place),
             Event::RunHeld { place, held } => {
+                if *held {
+                    self.stop_clock(at, place);
+                } else {
+                    self.start_clock(at, place);
+                }
                 if let Some(run) = self.runs.get_mut(place) {
                     run.held = *held;
                 }
@@ -163,6 +168,32 @@ impl Task {
         }
     }
 
+    /// Nobody worked on it between its last entry and now, or nothing came of it: that is not its time.
+    fn on_taken_over(&mut self, last: Time, at: Time) {
+        if self.status == Status::Running && self.people_since.is_none() {
+            self.paused_ms += at.since_ms(last);
+        }
+        self.all_changed();
+    }
+
+    /// From now on the time of a conversation is not its own.
+    fn stop_clock(&mut self, at: Time, place: &Place) {
+        let stopped = self.stopped_ms(at);
+        if let Some(run) = self.runs.get_mut(place).filter(|r| r.waiting_since.is_none()) {
+            (run.waiting_since, run.waiting_stopped_ms) = (Some(at), stopped);
+        }
+    }
+
+    /// The time of a conversation runs again. What the task's clock has stood meanwhile is counted there.
+    fn start_clock(&mut self, at: Time, place: &Place) {
+        let stopped = self.stopped_ms(at);
+        if let Some(run) = self.runs.get_mut(place)
+            && let Some(since) = run.waiting_since.take()
+        {
+            run.waited_ms += at.since_ms(since).saturating_sub(stopped.saturating_sub(run.waiting_stopped_ms));
+        }
+    }
+
     /// Time in which nothing but people's answers is waited for is not the task's time.
     fn count_waiting(&mut self, at: Time) {
         match (self.only_people(), self.people_since) {
@@ -206,9 +237,9 @@ impl Task {
     }
 
     fn on_waiting(&mut self, at: Time, place: &Place) {
+        self.stop_clock(at, place);
         if let Some(run) = self.runs.get_mut(place) {
             run.status = StepStatus::Waiting;
-            run.waiting_since = Some(at);
             run.held = false;
         }
         self.running.remove(place);
@@ -222,8 +253,8 @@ impl Task {
         if !self.waiting.remove(place) {
             return;
         }
+        self.start_clock(at, place);
         if let Some(run) = self.runs.get_mut(place) {
-            run.waited_ms += run.waiting_since.take().map_or(0, |since| at.since_ms(since));
             run.status = StepStatus::Ready;
             run.ready_at = Some(at);
         }
@@ -335,7 +366,12 @@ impl Task {
         if self.started_at.is_none() {
             self.started_at = Some(at);
             self.paused_ms = 0;
+            // A ballot that stood open when the task ended has its whole time again.
+            for ballot in self.ballots.iter_mut().filter(|b| b.outcome.is_none()) {
+                (ballot.opened_at, ballot.held_ms) = (at, 0);
+            }
         }
+        self.start_clock(at, place);
         let held_ms = self.paused_ms;
         let given = self.given_taint(place, agent, state_seen, mail_seen);
         let Some(run) = self.runs.get_mut(place) else {
@@ -383,6 +419,7 @@ impl Task {
     }
 
     fn on_parked(&mut self, at: Time, place: &Place) {
+        self.start_clock(at, place);
         if let Some(run) = self.runs.get_mut(place) {
             run.held = false;
             run.status = StepStatus::Ready;

@@ -312,7 +312,9 @@ impl Task {
         for place in &places {
             self.interrupted(now, place, &mut events);
         }
-        if !places.is_empty() {
+        // Also where nobody is at work time may run: it stood while nobody had the task.
+        let timed = self.status == Status::Running && self.ballots.iter().any(|b| b.outcome.is_none()) || self.deadline().is_some();
+        if !places.is_empty() || timed {
             self.emit(now, Event::TakenOver { epoch }, out);
         }
         for event in events {
@@ -327,7 +329,7 @@ impl Task {
         };
         let number = run.turns.len() as u32;
         let Some(turn) = run.current() else { return };
-        if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by) {
+        if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by && !self.held_back(run, o)) {
             events.push(Event::ModelInterrupted { effect: EffectId::model(place.clone(), number) });
         }
         lost(place, number, turn, events);
@@ -410,8 +412,8 @@ impl Task {
         let turn = self.runs.get(&effect.place).and_then(|r| r.turn(effect.turn)).expect("a call that is awaited has a turn");
         let failed = if error.class == crate::message::FailureClass::RateLimited { turn.limited } else { turn.failed };
         match verdict(error, failed.max(1), dice, ctx.limits) {
-            // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
-            Verdict::Again { .. } if ctx.draining || self.status == Status::Paused => {}
+            // While the task or its agent is held, or the node is being stopped, nothing new is asked; the call is made when they go on.
+            Verdict::Again { .. } if !self.may_ask(&effect.place, ctx) => {}
             Verdict::Again { after_ms } => {
                 let mode = Mode::of(self.runs[&effect.place].turn(effect.turn).expect("a call that is awaited has a turn"));
                 self.request(now, &effect.place, now.plus_ms(after_ms), mode, ctx, out);

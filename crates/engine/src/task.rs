@@ -262,7 +262,10 @@ pub struct Run {
     /// Since when it waits for a person.
     #[serde(default)]
     pub waiting_since: Option<Time>,
-    /// How long it has waited for people before. Milliseconds; its deadline does not count that.
+    /// How long the task's clock had stood by then. Milliseconds.
+    #[serde(default)]
+    pub waiting_stopped_ms: u64,
+    /// How long its own clock has stood before, while the task's ran. Milliseconds; its deadline does not count that.
     #[serde(default)]
     pub waited_ms: u64,
     /// What it has seen.
@@ -301,6 +304,7 @@ impl Run {
             cost: Money::ZERO,
             held: false,
             waiting_since: None,
+            waiting_stopped_ms: 0,
             waited_ms: 0,
             taint: Taint::NONE,
             traits: Traits::default(),
@@ -345,12 +349,21 @@ impl Run {
         let pairs = Some(circle(2)).filter(|turns| *turns >= 4).unwrap_or(0);
         u32::try_from(circle(1).max(pairs).max(single)).unwrap_or(u32::MAX)
     }
+    /// Whether a call waited for its time when a person held the agent: it is not sent before the agent goes on.
+    pub(crate) fn held_back(&self, open: &OpenCall) -> bool {
+        self.held && due_after(open, self.waiting_since)
+    }
     /// Paid turns since the conversation was last condensed.
     pub(crate) fn turns_since_compaction(&self) -> usize {
         let from = self.compacted.max(self.base) as usize;
         let counts = |t: &Turn| t.paid.as_ref().is_some_and(|p| p.stop != StopReason::ContextExceeded) && !t.compact;
         self.turns.iter().skip(from).filter(|t| counts(t)).count()
     }
+}
+
+/// Whether a call was due so long after this that it had surely not been sent.
+fn due_after(open: &OpenCall, since: Option<Time>) -> bool {
+    since.is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
 }
 
 /// Places whose actions may have changed since they were last asked for. Not part of the state: never stored, always equal.
@@ -569,7 +582,7 @@ impl Task {
         }
         if let Some(turn) = run.current() {
             let number = run.turns.len() as u32;
-            if let Some(open) = turn.open.as_ref() {
+            if let Some(open) = turn.open.as_ref().filter(|o| !self.held_back(run, o)) {
                 out.push(Action::Model {
                     effect: EffectId::model(place.clone(), number),
                     attempt: open.attempt,
@@ -638,21 +651,27 @@ impl Task {
         })
     }
 
-    /// Whether a call waited for its time when the task was held: it is not sent before the task goes on.
-    pub(crate) fn held_back(&self, open: &OpenCall) -> bool {
-        self.paused_at.is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
+    /// Whether a call waited for its time when the task or its agent was held: it is not sent before they go on.
+    pub(crate) fn held_back(&self, run: &Run, open: &OpenCall) -> bool {
+        due_after(open, self.paused_at) || run.held_back(open)
+    }
+
+    /// How long the task's clock has stood by now: held, or with nothing but people to wait for. Milliseconds.
+    pub(crate) fn stopped_ms(&self, now: Time) -> u64 {
+        let since = |since: Option<Time>| since.map_or(0, |since| now.since_ms(since));
+        self.paused_ms + since(self.paused_at) + since(self.people_since)
     }
 
     /// The deadline of a step an agent is at, while its time runs.
     pub(crate) fn step_deadline(&self, place: &Place) -> Option<Action> {
         let run = self.runs.get(place)?;
         let limit = run.traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
-        let live = run.status == StepStatus::Running && self.status == Status::Running;
+        let live = run.status == StepStatus::Running && self.status == Status::Running && !run.held;
         if !live || limit == 0 || place.step().is_none() {
             return None;
         }
-        // Time in which it waited for a person is not its time; where the whole task waited, both counts hold it, and the larger is taken.
-        let held = self.paused_ms.saturating_sub(run.held_ms).max(run.waited_ms);
+        // Neither the time in which the task's clock stood is its time, nor the rest in which its own did.
+        let held = self.paused_ms.saturating_sub(run.held_ms).saturating_add(run.waited_ms);
         Some(Action::StepDeadline { place: place.clone(), at: run.started_at?.plus_ms(limit.saturating_mul(1_000).saturating_add(held)) })
     }
 

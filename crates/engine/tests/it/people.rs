@@ -207,6 +207,55 @@ fn a_held_agent_makes_no_new_call_and_a_removed_one_loses_nothing() {
     );
 }
 
+/// An agent that is held uses up no time, tries nothing again, condenses nothing, and sends nothing that waited for its time.
+#[test]
+fn while_an_agent_is_held_its_clock_stands_and_nothing_is_sent() {
+    let start = || {
+        let mut kit = Kit::planned(TaskSpec { step_timeout_s: 60, ..spec() }, &[("a", &[]), ("b", &[])]);
+        kit.seat(&at("a"));
+        kit
+    };
+    let hold = |kit: &mut Kit, held| kit.says_person(Command::HoldAgent { agent: kit.agent(&at("a")), held });
+    // Its time.
+    let mut kit = start();
+    kit.wait_s(50);
+    hold(&mut kit, true);
+    kit.wait_s(1_000);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), Vec::<&str>::new());
+    assert!(!kit.pending().contains(&"deadline a".to_owned()));
+    hold(&mut kit, false);
+    kit.wait_s(9);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), Vec::<&str>::new());
+    kit.wait_s(1);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), ["run_failed"]);
+    // A call that failed is made again when the agent goes on.
+    let mut kit = start();
+    hold(&mut kit, true);
+    assert_eq!(kinds(&kit.fails(&at("a"), crate::kit::failed(FailureClass::Overloaded))), ["model_failed"]);
+    assert_eq!(kinds(&hold(&mut kit, false)), ["run_held", "model_requested"]);
+    // One that waits for its time is not sent, and was not when somebody else takes the place.
+    let mut kit = start();
+    let mut slow = crate::kit::failed(FailureClass::RateLimited);
+    slow.retry_after_ms = Some(60_000);
+    kit.fails(&at("a"), slow);
+    assert_eq!(kit.pending(), ["work a", "a/t1/model 2", "deadline a", "wait b"]);
+    hold(&mut kit, true);
+    assert_eq!(kit.pending(), ["work a", "wait b"]);
+    kit.wait_s(100);
+    assert_eq!(kit.kinds(Input::Unseated { place: at("a") }), ["run_parked"]);
+    kit.seat(&at("a"));
+    assert_eq!(kit.pending(), ["work a", "a/t1/model 2", "deadline a", "wait b"]);
+    assert_eq!(kit.task.account.possibly_billed_calls, 0);
+    // A conversation that became too long is condensed afterwards.
+    let mut kit = start();
+    kit.asks(&at("a"), &[("c1", "look", json!({"q": 1}))]);
+    kit.tool_ends(&at("a"), "c1");
+    hold(&mut kit, true);
+    assert_eq!(kinds(&kit.fails(&at("a"), crate::kit::failed(FailureClass::ContextExceeded))), ["model_failed"]);
+    hold(&mut kit, false);
+    assert!(kit.task.runs[&at("a")].current().unwrap().compact);
+}
+
 #[test]
 fn circles_of_one_or_two_calls_end_and_changing_results_are_no_circle() {
     let limits = maos_engine::limits::Limits::default();
@@ -338,6 +387,40 @@ fn a_lost_ballot_is_followed_by_one_revision_and_one_more_ballot() {
     vote(&mut kit, 3, 1, "approve");
     vote(&mut kit, 3, 2, "approve");
     assert_eq!(kit.status(), Status::Completed);
+}
+
+/// After a cancel or a time-out the voters have their whole time again, from when the task goes on.
+#[test]
+fn a_ballot_that_stood_open_has_its_time_again_after_a_retry() {
+    let mut kit = ballot(majority());
+    kit.wait_s(200);
+    kit.says_person(Command::Cancel { reason: None });
+    kit.wait_s(10_000);
+    kit.says_person(Command::Retry {});
+    kit.wait_s(10_000);
+    kit.seat(&seat(1, 1));
+    kit.wait_s(299);
+    kit.give(Input::StepDeadline { place: seat(1, 1) }).unwrap();
+    assert_eq!((kit.task.ballots[0].outcome, kit.places().contains("@vote1.1=RUNNING")), (None, true));
+    kit.wait_s(1);
+    kit.give(Input::StepDeadline { place: seat(1, 1) }).unwrap();
+    assert!(kit.places().contains("@vote1.1=FAILED"), "{}", kit.places());
+}
+
+/// The planner's short way would pass the voters by.
+#[test]
+fn a_result_that_is_voted_on_is_not_answered_at_once() {
+    let mut kit = Kit::new(TaskSpec { consensus: Some(majority()), ..spec() });
+    kit.seat(&Place::Plan);
+    let events = kit.says(&Place::Plan, vec![call("c1", "answer", json!({"text": "42"}))], StopReason::ToolUse);
+    assert_eq!(kinds(&events), ["model_replied", "tool_settled", "plan_rejected", "model_requested"]);
+    assert_eq!(kit.told("c1"), "Invalid: refused: the result of this task is voted on: call submit_plan, with one step if it is trivial");
+    let offered = |consensus| {
+        let spec = TaskSpec { consensus, ..spec() };
+        let tools = maos_engine::plan::coordinator_tools(&spec, &kit.limits, maos_engine::plan::PlanForm::Free);
+        tools.into_iter().map(|t| t.name).collect::<Vec<_>>()
+    };
+    assert_eq!((offered(None).len(), offered(Some(majority()))), (2, vec!["submit_plan".to_owned()]));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) struct Checker {
     depends: BTreeMap<Place, Vec<Place>>,
     completed: BTreeSet<Place>,
     running: BTreeMap<Place, AgentId>,
+    /// Places whose agent a person holds, and since when.
+    held: BTreeMap<Place, Time>,
     open: BTreeMap<EffectId, OpenCall>,
     attempts: BTreeMap<EffectId, u32>,
     /// Model calls whose result is committed.
@@ -96,7 +98,9 @@ impl Checker {
         let at_work = self.running.contains_key(place);
         let cut: Vec<EffectId> = self.open.keys().filter(|e| e.place == *place).cloned().collect();
         for effect in cut {
-            let sent = at_work && self.open[&effect].not_before <= sent_by;
+            let due = self.open[&effect].not_before;
+            let held_back = self.held.get(place).is_some_and(|since| due > since.plus_ms(ABORT_MS_MAX));
+            let sent = at_work && due <= sent_by && !held_back;
             self.close(&effect, sent).expect("it is open");
         }
     }
@@ -141,7 +145,16 @@ impl Checker {
                 Ok(())
             }
             Event::RunStarted { place, agent, .. } => self.read_start(place, agent),
+            Event::RunHeld { place, held: true } => {
+                self.held.insert(place.clone(), at);
+                Ok(())
+            }
+            Event::RunHeld { place, held: false } => {
+                self.held.remove(place);
+                Ok(())
+            }
             Event::RunParked { place } => {
+                self.held.remove(place);
                 ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
                 Ok(())
             }
@@ -260,6 +273,7 @@ impl Checker {
     }
 
     fn read_start(&mut self, place: &Place, agent: &AgentId) -> Result<(), Violation> {
+        self.held.remove(place);
         self.started = true;
         let new = self.running.insert(place.clone(), agent.clone()).is_none();
         ensure!(self.waits_for.is_empty(), "I11: {place} started before the tasks it waits for completed");
@@ -312,7 +326,12 @@ impl Checker {
                 self.close(effect, *possibly_billed)?;
             }
             Event::ModelInterrupted { effect } => {
-                self.close(effect, true)?;
+                let open = self.close(effect, true)?;
+                let held = self.held.get(&effect.place);
+                ensure!(
+                    held.is_none_or(|since| open.not_before <= since.plus_ms(ABORT_MS_MAX)),
+                    "{effect} waited for its time when its agent was held, and counts as sent"
+                );
             }
             Event::ToolRequested { effect, name, repeat, .. } => {
                 ensure!(name != super::actors::NO_SUCH_TOOL, "{effect} is started and no check let it through");
