@@ -509,6 +509,9 @@ fn read_plan(task: &Task, calls: &[Asked<'_>], ctx: Ctx<'_>) -> Result<Option<Pl
     if call.name == SUBMIT_PLAN {
         return Plan::check(args, &task.spec, ctx.limits).map(Some);
     }
+    if task.spec.consensus.is_some() {
+        return Err(format!("the result of this task is voted on: call {SUBMIT_PLAN}, with one step if it is trivial"));
+    }
     let text = args.get("text").and_then(Value::as_str).map_or("", str::trim);
     if text.is_empty() { Err(format!("{ANSWER} needs a non-empty text")) } else { Ok(None) }
 }

@@ -227,8 +227,9 @@ pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits, form: PlanForm) -> Ve
             input_schema: json!({
                 "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
                 "properties": {"steps": steps, "rationale": rationale}}),
-        },
-        ToolSpec {
+    }];
+    if spec.consensus.is_none() {
+        tools.push(ToolSpec {
             name: ANSWER.into(),
             description: "Answer a trivial task at once, when splitting it up would be a waste.".into(),
             input_schema: json!({"type": "object", "additionalProperties": false, "required": ["text"], "properties": {"text": {"type": "string", "description": "The complete answer."}}}),

@@ -203,7 +203,7 @@ impl Checker {
                     result.place
                 );
                 let agreed = self.ballots.values().next_back() == Some(&Some(Outcome::Approved));
-                ensure!(!self.must_agree || result.answer || agreed, "completed without the voters' agreement");
+                ensure!(!self.must_agree || agreed, "completed without the voters' agreement");
                 self.end_all(at, Status::Completed)
             }
             Event::Failed { .. } => self.end_all(at, Status::Failed),
