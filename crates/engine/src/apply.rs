@@ -153,9 +153,9 @@ impl Task {
                 let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs, taint: *taint };
                 self.share.state.entry(key.clone()).or_default().push(write);
             }
-            Event::MessageSent { from, from_step, to, body, taint } => {
-                let (from, from_step, to, body) = (from.clone(), from_step.clone(), to.clone(), body.clone());
-                self.share.mail.push(Mail { from, from_step, to, body, at, taint: *taint });
+            Event::MessageSent { from, from_step, to, to_place, body, taint } => {
+                let (from, from_step, to, to_place, body) = (from.clone(), from_step.clone(), to.clone(), to_place.clone(), body.clone());
+                self.share.mail.push(Mail { from, from_step, to, to_place, body, at, taint: *taint });
             }
             Event::MailRead { place, upto } => {
                 if let Some(run) = self.runs.get_mut(place) {
@@ -387,6 +387,7 @@ impl Task {
         }
         // The first prompt of a conversation never changes.
         if run.turns_now().is_empty() {
+            run.opened_by = Some(agent.clone());
             run.state_seen = state_seen;
             run.mail_seen = mail_seen;
             run.mail_read = run.mail_read.max(mail_seen);

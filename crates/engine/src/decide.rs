@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource};
 use crate::retry::{Verdict, verdict};
+use crate::share::FIRST_MAIL_BYTES_MAX;
 use crate::spec::TaskSpec;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
 use crate::taint::Taint;
@@ -373,9 +374,19 @@ impl Task {
         if self.voters_beside(&place).contains(&agent) {
             return Err(self.rejected("that agent votes at another seat of the same ballot"));
         }
-        let (state_seen, mail_seen) = (self.share.revs, self.share.mail.len() as u32);
+        let (state_seen, mail_seen) = (self.share.revs, self.first_mail(&place, &agent));
         self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen, traits }, out);
         Ok(())
+    }
+
+    /// How many messages of the task are read with a first prompt: all, or those before the first that would make it too long.
+    fn first_mail(&self, place: &Place, agent: &AgentId) -> u32 {
+        let mut bytes = 0;
+        let fits = |m: &&crate::share::Mail| {
+            bytes += if m.reaches(place, Some(agent)) { m.body.len() } else { 0 };
+            bytes <= FIRST_MAIL_BYTES_MAX
+        };
+        self.share.mail.iter().take_while(fits).count() as u32
     }
 
     fn unseated(&mut self, now: Time, place: &Place, out: &mut Vec<Event>) {

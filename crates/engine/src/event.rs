@@ -326,6 +326,9 @@ pub enum Event {
         from_step: Place,
         /// To an agent, a step or `all`.
         to: String,
+        /// Where that agent was at work.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to_place: Option<Place>,
         /// Text.
         body: String,
         /// What its sender had seen.

@@ -475,6 +475,17 @@ impl Task {
         Ok("sent".into())
     }
 
+    /// Where a message to an agent is meant to go: the place from which it last wrote to the sender, else where it works, else the place it
+    /// had last; of those that are not over.
+    fn desk_of(&self, agent: &AgentId, sender: &Place) -> Option<Place> {
+        let wrote = self.share.mail.iter().rev().filter(|m| m.from == *agent && m.reaches(sender, self.runs[sender].agent.as_ref()));
+        let has = |p: &&Place| self.runs[*p].agent.as_ref() == Some(agent);
+        let works = self.running.iter().filter(has);
+        let had = self.runs.keys().filter(has);
+        let live = |p: &&Place| self.runs.get(*p).is_some_and(|r| !r.status.is_over());
+        wrote.map(|m| &m.from_step).chain(works).chain(had).find(live).cloned()
+    }
+
     fn read_messages(&mut self, now: Time, effect: &EffectId, out: &mut Vec<Event>) -> String {
         let run = &self.runs[&effect.place];
         let (mut upto, mut bytes) = (run.mail_read, 0);

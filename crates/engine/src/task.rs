@@ -229,6 +229,9 @@ pub struct Run {
     pub path: u32,
     /// Who has it, or had it last.
     pub agent: Option<AgentId>,
+    /// Who had it when its first prompt was written, which shows that agent's messages to whoever has it later.
+    #[serde(default)]
+    pub opened_by: Option<AgentId>,
     /// Since when it waits for an agent.
     pub ready_at: Option<Time>,
     /// When an agent first took it.
@@ -289,6 +292,7 @@ impl Run {
             waits_on: 0,
             path: 0,
             agent: None,
+            opened_by: None,
             ready_at,
             started_at: None,
             held_ms: 0,
@@ -325,6 +329,10 @@ impl Run {
     /// The last turn of this try.
     pub fn current(&self) -> Option<&Turn> {
         self.turns_now().last()
+    }
+    /// Whose messages the first prompt shows.
+    pub fn reader(&self) -> Option<&AgentId> {
+        self.opened_by.as_ref().or(self.agent.as_ref())
     }
     /// Something of it should be in flight.
     pub fn is_open(&self) -> bool {

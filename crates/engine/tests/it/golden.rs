@@ -135,6 +135,7 @@ fn of_places() -> Vec<Event> {
             from: agent("agent_coder_012"),
             from_step: at("s1"),
             to: "all".into(),
+            to_place: None,
             body: "hello".into(),
             taint: Taint::NONE,
         },
