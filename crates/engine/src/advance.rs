@@ -129,6 +129,11 @@ impl Task {
         }
     }
 
+    /// Whether a place may ask for anything new: not while the task or its agent is held, or the node is being stopped.
+    pub(crate) fn may_ask(&self, place: &Place, ctx: Ctx<'_>) -> bool {
+        !ctx.draining && self.status != Status::Paused && !self.runs[place].held
+    }
+
     /// Records the intent to make the next call of a place, if the budget allows.
     pub(crate) fn request(&mut self, now: Time, place: &Place, not_before: Time, mode: Mode, ctx: Ctx<'_>, out: &mut Vec<Event>) -> Asked {
         let run = &self.runs[place];
@@ -270,7 +275,7 @@ impl Task {
             None if self.runs.get(&Place::Revision).is_some_and(|r| r.output.is_none() && !r.status.is_over()) => {}
             Some(Outcome::Rejected) | None => {
                 let round = u8::try_from(self.ballots.len() + 1).unwrap_or(u8::MAX);
-                let kinds = crate::plan::offered(&self.spec);
+                let kinds = crate::plan::usual(&self.spec);
                 let voters: Vec<AgentType> = kinds.iter().cycle().take(usize::from(rule.voters)).cloned().collect();
                 self.emit(now, Event::BallotOpened { round, draft, voters }, out);
             }

@@ -46,6 +46,10 @@ pub struct Manner {
 pub trait ToolTable {
     /// Checks a call of an agent of this type. The error is a sentence for the model.
     fn check(&self, kind: &AgentType, name: &str, args: &Value) -> Result<Checked, String>;
+    /// Whether agents of this type may ask the person who gave the task.
+    fn may_ask_person(&self, _kind: &AgentType) -> bool {
+        true
+    }
     /// How this tool is run; `None` if it does not exist (any more).
     fn manner(&self, name: &str) -> Option<Manner>;
 }

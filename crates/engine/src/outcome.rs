@@ -291,7 +291,7 @@ impl Task {
                     continue;
                 }
             };
-            if call.name == ASK_HUMAN {
+            if call.name == ASK_HUMAN && ctx.tools.may_ask_person(&self.runs[&effect.place].kind) {
                 self.ask_human(now, effect, call.id, args, out);
             } else if is_shared_tool(call.name) {
                 let (outcome, text) = self.shared_tool(now, effect, call.name, args, ctx, out);
@@ -361,7 +361,6 @@ impl Task {
             }
             _ => Taint::NONE,
         }
-        self.share.state.values().flatten().fold(Taint::NONE, |t, w| t.and(w.taint))
     }
 
     /// The tools by which agents share state and messages, decided at once.

@@ -193,7 +193,7 @@ pub struct Ballot {
     pub voters: u8,
     /// Votes in the order in which they came.
     pub votes: Vec<Vote>,
-    /// When it was opened.
+    /// When it was opened, or the task began anew with it open (`task retry`).
     pub opened_at: Time,
     /// How long the task had been held by then.
     pub held_ms: u64,
@@ -262,7 +262,7 @@ pub struct Run {
     /// A person holds its agent.
     #[serde(default)]
     pub held: bool,
-    /// Since when it waits for a person.
+    /// Since when its own clock stands: it waits for a person, or a person holds its agent.
     #[serde(default)]
     pub waiting_since: Option<Time>,
     /// How long the task's clock had stood by then. Milliseconds.
@@ -475,6 +475,7 @@ impl Task {
                 priority: crate::status::Priority::Normal,
                 max_agents: 1,
                 agent_type: None,
+                own_types: vec![],
                 timeout_s: None,
                 step_timeout_s: 0,
                 max_cost: None,

@@ -41,6 +41,7 @@ fn of_the_task() -> Vec<Event> {
         priority: Priority::High,
         max_agents: 4,
         agent_type: Some(AgentType::new("researcher").unwrap()),
+        own_types: vec![],
         timeout_s: Some(3_600),
         step_timeout_s: 600,
         max_cost: Some(Money(2_500_000_000)),

@@ -4,7 +4,7 @@ use maos_engine::action::Action;
 use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
-use maos_engine::ids::Place;
+use maos_engine::ids::{EffectId, Place};
 use maos_engine::input::{Command, Input, Traits, Update};
 use maos_engine::limits::Limits;
 use maos_engine::message::{FailureClass, StopReason};

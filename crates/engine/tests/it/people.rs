@@ -2,7 +2,7 @@
 use crate::kit::{Kit, at, call, majority, spec, text};
 use maos_engine::consensus::{Consensus, Outcome, Strategy};
 use maos_engine::event::{Answer, Ask, Event};
-use maos_engine::ids::{AgentId, EffectId, Place};
+use maos_engine::ids::{AgentId, AgentType, EffectId, Place};
 use maos_engine::input::{Command, Input, Traits};
 use maos_engine::message::{Block, FailureClass, StopReason};
 use maos_engine::spec::{Attachment, TaskSpec};
@@ -49,6 +49,16 @@ fn a_step_that_asks_waits_without_an_agent_and_the_task_goes_on() {
     kit.answers(&at("a"));
     kit.does(&Place::Synthesis);
     assert_eq!(kit.status(), Status::Completed);
+}
+
+/// What a definition forbids is not taken either.
+#[test]
+fn who_may_not_ask_a_person_does_not() {
+    let mut kit = Kit::new(TaskSpec { agent_type: Some(AgentType::new("tester").unwrap()), ..spec() }).plan(&[("a", &[])]);
+    kit.seat(&at("a"));
+    let events = kit.asks(&at("a"), &[("c1", "ask_human", json!({"question": "?"}))]);
+    assert_eq!(kinds(&events), ["model_replied", "tool_settled", "model_requested"]);
+    assert_eq!(kit.told("c1"), "Invalid: not executed: there is no tool 'ask_human'");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Us
 use maos_engine::money::Money;
 use maos_engine::spec::{Attachment, TaskSpec};
 use maos_engine::status::{Priority, TaskType};
+use maos_engine::taint::Taint;
 use maos_engine::task::Task;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -250,6 +251,7 @@ pub(crate) fn wish(dice: &mut Dice, known: &[TaskId]) -> TaskSpec {
         priority: dice.pick(Priority::ALL),
         max_agents: u32::try_from(dice.range(1, 5)).expect("small"),
         agent_type: None,
+        own_types: vec![],
         timeout_s: dice.one_in(3).then(|| dice.range(1, 4_000)),
         step_timeout_s: dice.pick(&[0, 0, 5, 60, 3_600]),
         max_cost: dice.one_in(2).then(|| Money(i64::try_from(dice.range(10, 300)).expect("small"))),
