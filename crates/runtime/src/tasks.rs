@@ -553,6 +553,11 @@ fn prepare(node: &Arc<Node>, id: TaskId, now: Time, spec: TaskSpec) -> Prepared 
             let traits = node.traits(&grant);
             let seated = Input::Seated { place: first.clone(), agent: grant.agent, traits };
             drive.input(now, seated, ctx).expect("a new task takes its first agent");
+            // The budget held it before its first call: nobody is at work, so the agent is free again and the task needs no holder.
+            if drive.task().running.is_empty() {
+                claim = false;
+                node.leave_seat(&(drive.task().id.clone(), first.clone()));
+            }
         }
     }
     let built = prompter.built.into_inner();
