@@ -203,7 +203,8 @@ impl Prompter<'_> {
     /// How the bytes of a first message are shared, so that it fits into the model's window whatever others have written.
     fn room(&self, task: &Task, place: &Place, chosen: &Chosen, most: u32) -> Room {
         let spec = &task.spec;
-        let asked = spec.description.len() + [&spec.context, &spec.constraints].into_iter().flatten().map(String::len).sum::<usize>();
+        let asked = spec.description.len()
+            + [&spec.context, &spec.constraints, self.instructions].into_iter().flatten().map(String::len).sum::<usize>();
         let window = u64::from(self.window(chosen.provider).saturating_sub(most)) * TOKEN_BYTES * CROWDED_PERCENT / 100;
         let window = usize::try_from(window).unwrap_or(usize::MAX);
         let all = window.saturating_sub(asked).max(window / 4);

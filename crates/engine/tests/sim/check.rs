@@ -145,20 +145,13 @@ impl Checker {
                 Ok(())
             }
             Event::RunStarted { place, agent, .. } => self.read_start(place, agent),
-            Event::RunHeld { place, held: true } => {
-                self.held.insert(place.clone(), at);
-                Ok(())
-            }
-            Event::RunHeld { place, held: false } => {
-                self.held.remove(place);
-                Ok(())
-            }
             Event::RunParked { place } => {
                 self.held.remove(place);
                 ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
                 Ok(())
             }
             Event::RunWaiting { .. }
+            | Event::RunHeld { .. }
             | Event::HumanAsked { .. }
             | Event::HumanAnswered { .. }
             | Event::BallotOpened { .. }
@@ -218,6 +211,14 @@ impl Checker {
             Event::RunWaiting { place } => {
                 ensure!(self.running.remove(place).is_some(), "{place} waits for a person and nobody was there");
                 ensure!(!self.open.keys().any(|e| e.place == *place), "{place} waits for a person with a call in flight");
+                Ok(())
+            }
+            Event::RunHeld { place, held } => {
+                if *held {
+                    self.held.insert(place.clone(), at);
+                } else {
+                    self.held.remove(place);
+                }
                 Ok(())
             }
             Event::HumanAsked { effect, .. } => {

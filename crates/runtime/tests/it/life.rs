@@ -97,11 +97,7 @@ async fn the_planner_is_given_peoples_own_types_that_fit() {
     let mut options = options(dir.path(), ONE_ANSWER);
     options.tools.agents_dir = Some(agents);
     let runtime = open(options).await;
-    for (kind, want) in [
-        (None, &["historian", "reviewer"][..]),
-        (Some(TaskType::Coding), &["reviewer"]),
-        (Some(TaskType::Analysis), &[]),
-    ] {
+    for (kind, want) in [(None, &["historian", "reviewer"][..]), (Some(TaskType::Coding), &["reviewer"]), (Some(TaskType::Analysis), &[])] {
         let task = runtime.submit(Submit { kind, ..work("x") }).await.unwrap().task;
         assert_eq!(task.spec.own_types.iter().map(ToString::to_string).collect::<Vec<_>>(), want, "{kind:?}");
     }
