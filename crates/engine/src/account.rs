@@ -44,7 +44,7 @@ impl Account {
     /// A conversation ends at `at` with a call in flight: the call is aborted, and may have been charged for if it was sent.
     pub(crate) fn cut_off(&mut self, run: &mut Run, at: Time) {
         if let Some(open) = run.turns.last_mut().and_then(|t| t.open.take()) {
-            let sent = run.status == StepStatus::Running && open.not_before <= at.plus_ms(ABORT_MS_MAX);
+            let sent = run.status == StepStatus::Running && open.not_before <= at.plus_ms(ABORT_MS_MAX) && !run.held_back(&open);
             self.settle(&open, sent);
         }
     }

@@ -1,12 +1,13 @@
 //! What follows from the state alone: the next calls, within the budget; parking; joining; the end.
 use crate::consensus::{Consensus, Outcome, ROUNDS_MAX, tally};
-use crate::decide::{Ctx, Mode};
+use crate::decide::{Ctx, Manner, Mode};
 use crate::event::{Event, Failure, Repeat, TextRef};
 use crate::ids::{AgentType, EffectId, Place};
-use crate::message::FailureClass;
+use crate::message::{FailureClass, StopReason};
 use crate::outcome::cut;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
-use crate::task::{CallState, Run, Task};
+use crate::taint::Taint;
+use crate::task::{CallState, Run, Task, Turn};
 use crate::time::Time;
 
 /// Most failed steps named in the reason of a failed task; the plan shows all.
@@ -44,7 +45,7 @@ impl Task {
             .filter(|p| {
                 let run = &self.runs[*p];
                 let held = run.current().and_then(|t| t.open.as_ref());
-                !run.is_open() || held.is_some_and(|o| self.held_back(o))
+                !run.is_open() || held.is_some_and(|o| self.held_back(run, o))
             })
             .cloned()
             .collect();
@@ -90,8 +91,9 @@ impl Task {
             let effect = EffectId::tool(place.clone(), number, id);
             // A tool that has gone since it was asked for is not guessed at: it counts as not repeatable and fails when performed.
             let manner = ctx.tools.manner(&name);
-            let (repeat, writes) = manner.map_or((Repeat::Never, true), |m| (m.repeat, m.writes));
-            self.emit(now, Event::ToolRequested { effect, name, repeat, writes }, out);
+            let manner = manner.unwrap_or(Manner { repeat: Repeat::Never, writes: true, brings: Taint::NONE });
+            let brings = if manner.writes { manner.brings } else { Taint::NONE };
+            self.emit(now, Event::ToolRequested { effect, name, repeat: manner.repeat, writes: manner.writes, brings }, out);
         }
         self.ask_again(now, place, out);
         if busy && self.runs[place].current().is_some_and(|t| t.waits_for_person() && !t.is_open() && !t.has_asked()) {
@@ -122,10 +124,14 @@ impl Task {
 
     /// Asks the model to condense the conversation, instead of its next turn.
     pub(crate) fn condense(&mut self, now: Time, place: &Place, ctx: Ctx<'_>, out: &mut Vec<Event>) {
-        // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
-        if !ctx.draining && self.status != Status::Paused {
+        if self.may_ask(place, ctx) {
             self.request(now, place, now, Mode::Compact, ctx, out);
         }
+    }
+
+    /// Whether a place may ask for anything new: not while the task or its agent is held, or the node is being stopped.
+    pub(crate) fn may_ask(&self, place: &Place, ctx: Ctx<'_>) -> bool {
+        !ctx.draining && self.status != Status::Paused && !self.runs[place].held
     }
 
     /// Records the intent to make the next call of a place, if the budget allows.
@@ -141,8 +147,12 @@ impl Task {
             return Asked::Requested;
         }
         let effect = EffectId::model(place.clone(), number);
-        let overdue =
-            mode == Mode::Normal && unpaid.is_some_and(|t| t.last_class == Some(FailureClass::ContextExceeded)) && self.can_condense(place);
+        // It could not be condensed when it became too long, because nothing new was asked then.
+        let exceeded = |t: &Turn| match &t.paid {
+            Some(paid) => paid.stop == StopReason::ContextExceeded,
+            None => t.last_class == Some(FailureClass::ContextExceeded),
+        };
+        let overdue = mode == Mode::Normal && run.current().is_some_and(exceeded) && self.can_condense(place);
         let mut mode = match mode {
             Mode::Compact => Mode::Compact,
             _ if overdue => Mode::Compact,
@@ -265,7 +275,7 @@ impl Task {
             None if self.runs.get(&Place::Revision).is_some_and(|r| r.output.is_none() && !r.status.is_over()) => {}
             Some(Outcome::Rejected) | None => {
                 let round = u8::try_from(self.ballots.len() + 1).unwrap_or(u8::MAX);
-                let kinds = crate::plan::offered(&self.spec);
+                let kinds = crate::plan::usual(&self.spec);
                 let voters: Vec<AgentType> = kinds.iter().cycle().take(usize::from(rule.voters)).cloned().collect();
                 self.emit(now, Event::BallotOpened { round, draft, voters }, out);
             }

@@ -19,11 +19,11 @@ impl Task {
     /// Folds one entry into the state.
     pub fn apply(&mut self, at: Time, event: &Event) {
         self.seq += 1;
-        self.updated_at = at;
+        let before = std::mem::replace(&mut self.updated_at, at);
         match event {
             Event::Submitted { spec } => self.on_submitted(at, spec),
             Event::DependencyEnded { task, status } => self.on_dependency(task, *status),
-            Event::TakenOver { .. } => self.all_changed(),
+            Event::TakenOver { .. } => self.on_taken_over(before, at),
             Event::RunStarted { place, agent, state_seen, mail_seen, traits } => {
                 self.on_run_started(at, place, agent, (*state_seen, *mail_seen), traits);
             }
@@ -43,13 +43,14 @@ impl Task {
             Event::ModelInterrupted { effect } => {
                 self.close_call(effect, true);
             }
-            Event::ToolRequested { effect, name: _, repeat, writes } => {
+            Event::ToolRequested { effect, name: _, repeat, writes, brings } => {
                 if let Some(call) = self.tool_mut(effect) {
                     call.state = CallState::Open { repeat: *repeat, at };
                 }
                 self.wanting.remove(&effect.place);
                 if let Some(run) = self.runs.get(&effect.place).filter(|_| *writes) {
-                    self.files_taint = self.files_taint.and(run.taint);
+                    // Before it ends: others may read what it has written by then.
+                    self.files_taint = self.files_taint.and(run.taint).and(*brings);
                 }
             }
             Event::ToolSettled { effect, outcome, result, taint } => self.on_settled(at, effect, *outcome, result, *taint),
@@ -115,6 +116,11 @@ impl Task {
             Event::HumanAnswered { effect, answer } => self.on_answered(at, effect, answer),
             Event::RunWaiting { place } => self.on_waiting(at, place),
             Event::RunHeld { place, held } => {
+                if *held {
+                    self.stop_clock(at, place);
+                } else {
+                    self.start_clock(at, place);
+                }
                 if let Some(run) = self.runs.get_mut(place) {
                     run.held = *held;
                 }
@@ -147,9 +153,9 @@ impl Task {
                 let write = Written { value: value.clone(), by: by.clone(), at, rev: self.share.revs, taint: *taint };
                 self.share.state.entry(key.clone()).or_default().push(write);
             }
-            Event::MessageSent { from, from_step, to, body, taint } => {
-                let (from, from_step, to, body) = (from.clone(), from_step.clone(), to.clone(), body.clone());
-                self.share.mail.push(Mail { from, from_step, to, body, at, taint: *taint });
+            Event::MessageSent { from, from_step, to, to_place, body, taint } => {
+                let (from, from_step, to, to_place, body) = (from.clone(), from_step.clone(), to.clone(), to_place.clone(), body.clone());
+                self.share.mail.push(Mail { from, from_step, to, to_place, body, at, taint: *taint });
             }
             Event::MailRead { place, upto } => {
                 if let Some(run) = self.runs.get_mut(place) {
@@ -159,6 +165,32 @@ impl Task {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Nobody worked on it between its last entry and now, or nothing came of it: that is not its time.
+    fn on_taken_over(&mut self, last: Time, at: Time) {
+        if self.status == Status::Running && self.people_since.is_none() {
+            self.paused_ms += at.since_ms(last);
+        }
+        self.all_changed();
+    }
+
+    /// From now on the time of a conversation is not its own.
+    fn stop_clock(&mut self, at: Time, place: &Place) {
+        let stopped = self.stopped_ms(at);
+        if let Some(run) = self.runs.get_mut(place).filter(|r| r.waiting_since.is_none()) {
+            (run.waiting_since, run.waiting_stopped_ms) = (Some(at), stopped);
+        }
+    }
+
+    /// The time of a conversation runs again. What the task's clock has stood meanwhile is counted there.
+    fn start_clock(&mut self, at: Time, place: &Place) {
+        let stopped = self.stopped_ms(at);
+        if let Some(run) = self.runs.get_mut(place)
+            && let Some(since) = run.waiting_since.take()
+        {
+            run.waited_ms += at.since_ms(since).saturating_sub(stopped.saturating_sub(run.waiting_stopped_ms));
         }
     }
 
@@ -205,9 +237,9 @@ impl Task {
     }
 
     fn on_waiting(&mut self, at: Time, place: &Place) {
+        self.stop_clock(at, place);
         if let Some(run) = self.runs.get_mut(place) {
             run.status = StepStatus::Waiting;
-            run.waiting_since = Some(at);
             run.held = false;
         }
         self.running.remove(place);
@@ -221,8 +253,8 @@ impl Task {
         if !self.waiting.remove(place) {
             return;
         }
+        self.start_clock(at, place);
         if let Some(run) = self.runs.get_mut(place) {
-            run.waited_ms += run.waiting_since.take().map_or(0, |since| at.since_ms(since));
             run.status = StepStatus::Ready;
             run.ready_at = Some(at);
         }
@@ -334,7 +366,12 @@ impl Task {
         if self.started_at.is_none() {
             self.started_at = Some(at);
             self.paused_ms = 0;
+            // A ballot that stood open when the task ended has its whole time again.
+            for ballot in self.ballots.iter_mut().filter(|b| b.outcome.is_none()) {
+                (ballot.opened_at, ballot.held_ms) = (at, 0);
+            }
         }
+        self.start_clock(at, place);
         let held_ms = self.paused_ms;
         let given = self.given_taint(place, agent, state_seen, mail_seen);
         let Some(run) = self.runs.get_mut(place) else {
@@ -350,6 +387,7 @@ impl Task {
         }
         // The first prompt of a conversation never changes.
         if run.turns_now().is_empty() {
+            run.opened_by = Some(agent.clone());
             run.state_seen = state_seen;
             run.mail_seen = mail_seen;
             run.mail_read = run.mail_read.max(mail_seen);
@@ -382,6 +420,7 @@ impl Task {
     }
 
     fn on_parked(&mut self, at: Time, place: &Place) {
+        self.start_clock(at, place);
         if let Some(run) = self.runs.get_mut(place) {
             run.held = false;
             run.status = StepStatus::Ready;

@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::money::Money;
 use crate::plan::{Plan, PlanSource};
 use crate::retry::{Verdict, verdict};
+use crate::share::FIRST_MAIL_BYTES_MAX;
 use crate::spec::TaskSpec;
 use crate::status::{FailureCode, PauseReason, Status, StepStatus};
 use crate::taint::Taint;
@@ -37,12 +38,18 @@ pub struct Manner {
     pub repeat: Repeat,
     /// It may change the task's files.
     pub writes: bool,
+    /// What it brings into the conversation, and so into the files it writes.
+    pub brings: Taint,
 }
 
 /// What the rules ask of the tools, without knowing them.
 pub trait ToolTable {
     /// Checks a call of an agent of this type. The error is a sentence for the model.
     fn check(&self, kind: &AgentType, name: &str, args: &Value) -> Result<Checked, String>;
+    /// Whether agents of this type may ask the person who gave the task.
+    fn may_ask_person(&self, _kind: &AgentType) -> bool {
+        true
+    }
     /// How this tool is run; `None` if it does not exist (any more).
     fn manner(&self, name: &str) -> Option<Manner>;
 }
@@ -283,6 +290,8 @@ impl Task {
         else {
             return Err(self.rejected("nothing of that id waits for an answer"));
         };
+        // A person's own words, a password perhaps, are private; a refusal says nothing that was asked for.
+        let taint = if matches!(answer, Answer::Text { .. }) { Taint::PRIVATE } else { Taint::NONE };
         let settled = match (&answer, approval) {
             (Answer::Approve {}, true) => None,
             (Answer::Text { text }, false) => Some((CallOutcome::Done, text.clone())),
@@ -295,7 +304,7 @@ impl Task {
         };
         self.emit(now, Event::HumanAnswered { effect: effect.clone(), answer }, out);
         if let Some((outcome, text)) = settled {
-            self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint: Taint::NONE }, out);
+            self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint }, out);
         }
         Ok(())
     }
@@ -308,7 +317,9 @@ impl Task {
         for place in &places {
             self.interrupted(now, place, &mut events);
         }
-        if !places.is_empty() {
+        // Also where nobody is at work time may run: it stood while nobody had the task.
+        let timed = self.status == Status::Running && self.ballots.iter().any(|b| b.outcome.is_none()) || self.deadline().is_some();
+        if !places.is_empty() || timed {
             self.emit(now, Event::TakenOver { epoch }, out);
         }
         for event in events {
@@ -323,7 +334,7 @@ impl Task {
         };
         let number = run.turns.len() as u32;
         let Some(turn) = run.current() else { return };
-        if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by) {
+        if turn.open.as_ref().is_some_and(|o| o.not_before <= sent_by && !self.held_back(run, o)) {
             events.push(Event::ModelInterrupted { effect: EffectId::model(place.clone(), number) });
         }
         lost(place, number, turn, events);
@@ -367,9 +378,19 @@ impl Task {
         if self.voters_beside(&place).contains(&agent) {
             return Err(self.rejected("that agent votes at another seat of the same ballot"));
         }
-        let (state_seen, mail_seen) = (self.share.revs, self.share.mail.len() as u32);
+        let (state_seen, mail_seen) = (self.share.revs, self.first_mail(&place, &agent));
         self.emit(now, Event::RunStarted { place, agent, state_seen, mail_seen, traits }, out);
         Ok(())
+    }
+
+    /// How many messages of the task are read with a first prompt: all, or those before the first that would make it too long.
+    fn first_mail(&self, place: &Place, agent: &AgentId) -> u32 {
+        let mut bytes = 0;
+        let fits = |m: &&crate::share::Mail| {
+            bytes += if m.reaches(place, Some(agent)) { m.body.len() } else { 0 };
+            bytes <= FIRST_MAIL_BYTES_MAX
+        };
+        self.share.mail.iter().take_while(fits).count() as u32
     }
 
     fn unseated(&mut self, now: Time, place: &Place, out: &mut Vec<Event>) {
@@ -406,8 +427,8 @@ impl Task {
         let turn = self.runs.get(&effect.place).and_then(|r| r.turn(effect.turn)).expect("a call that is awaited has a turn");
         let failed = if error.class == crate::message::FailureClass::RateLimited { turn.limited } else { turn.failed };
         match verdict(error, failed.max(1), dice, ctx.limits) {
-            // While the task is held, or the node is being stopped, nothing new is asked; the call is made when the task goes on.
-            Verdict::Again { .. } if ctx.draining || self.status == Status::Paused => {}
+            // While the task or its agent is held, or the node is being stopped, nothing new is asked; the call is made when they go on.
+            Verdict::Again { .. } if !self.may_ask(&effect.place, ctx) => {}
             Verdict::Again { after_ms } => {
                 let mode = Mode::of(self.runs[&effect.place].turn(effect.turn).expect("a call that is awaited has a turn"));
                 self.request(now, &effect.place, now.plus_ms(after_ms), mode, ctx, out);

@@ -232,6 +232,9 @@ pub enum Event {
         /// It may change the task's files.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         writes: bool,
+        /// What it may write there besides what its agent had seen.
+        #[serde(default, skip_serializing_if = "Taint::is_none")]
+        brings: Taint,
     },
     /// The end of a tool call.
     ToolSettled {
@@ -323,6 +326,9 @@ pub enum Event {
         from_step: Place,
         /// To an agent, a step or `all`.
         to: String,
+        /// Where that agent was at work.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to_place: Option<Place>,
         /// Text.
         body: String,
         /// What its sender had seen.

@@ -98,8 +98,11 @@ impl Task {
                 let text = if said.is_empty() { "the model refused".to_owned() } else { format!("the model refused: {}", cut(&said)) };
                 self.give_up(now, place, FailureCode::Refused, text, out);
             }
-            // The reply is paid; what it answered is condensed before the next turn.
-            StopReason::ContextExceeded if self.can_condense(place) => self.condense(now, place, ctx, out),
+            // The reply is paid; what it answered is condensed before the next turn. Its calls may be cut, and none was checked.
+            StopReason::ContextExceeded if self.can_condense(place) => {
+                self.refuse_all(now, effect, &calls, "not executed: the conversation has become longer than your window", out);
+                self.condense(now, place, ctx, out);
+            }
             StopReason::ContextExceeded => {
                 self.give_up(now, place, FailureCode::ContextOverflow, "the conversation is longer than the model's window".into(), out)
             }
@@ -141,12 +144,17 @@ impl Task {
         self.emit(now, Event::ToolSettled { effect, outcome, result: Body::Inline(text), taint }, out);
     }
 
+    /// None of the calls of a reply is run.
+    fn refuse_all(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], why: &str, out: &mut Vec<Event>) {
+        for call in calls {
+            self.settle(now, effect, call.id, CallOutcome::Invalid, why.to_owned(), out);
+        }
+    }
+
     /// The model condensed its conversation: from now on the summary stands for the turns before. Without one the step is given up,
     /// because the conversation cannot go on as it is.
     fn condensed(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], reply: &Reply, out: &mut Vec<Event>) {
-        for call in calls {
-            self.settle(now, effect, call.id, CallOutcome::Invalid, "not executed: no tool was offered".into(), out);
-        }
+        self.refuse_all(now, effect, calls, "not executed: no tool was offered", out);
         if reply.text().trim().is_empty() {
             let text = "the conversation is longer than the model's window, and the model did not condense it".into();
             return self.give_up(now, &effect.place, FailureCode::ContextOverflow, text, out);
@@ -191,16 +199,7 @@ impl Task {
 
     /// The output limit was reached. A cut tool call is never executed; a cut text is continued once.
     fn cut_off(&mut self, now: Time, effect: &EffectId, calls: &[Asked<'_>], out: &mut Vec<Event>) {
-        for call in calls {
-            self.settle(
-                now,
-                effect,
-                call.id,
-                CallOutcome::Invalid,
-                "not executed: your reply was cut off by the output limit; make it shorter".into(),
-                out,
-            );
-        }
+        self.refuse_all(now, effect, calls, "not executed: your reply was cut off by the output limit; make it shorter", out);
         let cut = self.runs[&effect.place]
             .turns_now()
             .iter()
@@ -292,11 +291,11 @@ impl Task {
                     continue;
                 }
             };
-            if call.name == ASK_HUMAN {
+            if call.name == ASK_HUMAN && ctx.tools.may_ask_person(&self.runs[&effect.place].kind) {
                 self.ask_human(now, effect, call.id, args, out);
             } else if is_shared_tool(call.name) {
-                let taint = self.shared_taint(call.name);
                 let (outcome, text) = self.shared_tool(now, effect, call.name, args, ctx, out);
+                let taint = self.shared_taint(call.name, args, outcome);
                 self.settle_with(now, effect, call.id, outcome, text, taint, out);
             } else {
                 match ctx.tools.check(&self.runs[&effect.place].kind, call.name, args) {
@@ -350,12 +349,18 @@ impl Task {
         }
     }
 
-    /// What a look at the shared state brings: what its writers had seen. Messages bring theirs when they are read.
-    fn shared_taint(&self, tool: &str) -> Taint {
-        if tool != "state_get" {
-            return Taint::NONE;
+    /// What a look at the shared state brings: what its writers had seen. A write that came too late is told the value that stands there,
+    /// which is a look too. Messages bring theirs when they are read.
+    fn shared_taint(&self, tool: &str, args: &Value, outcome: CallOutcome) -> Taint {
+        let marks = |t: Taint, w: &Written| t.and(w.taint);
+        match tool {
+            "state_get" => self.share.state.values().flatten().fold(Taint::NONE, marks),
+            "state_set" if outcome == CallOutcome::Failed => {
+                let key = args.get("key").and_then(Value::as_str).unwrap_or("");
+                self.share.state.get(key).into_iter().flatten().fold(Taint::NONE, marks)
+            }
+            _ => Taint::NONE,
         }
-        self.share.state.values().flatten().fold(Taint::NONE, |t, w| t.and(w.taint))
     }
 
     /// The tools by which agents share state and messages, decided at once.
@@ -464,8 +469,20 @@ impl Task {
         }
         let from = self.agent_at(&effect.place);
         let taint = self.runs[&effect.place].taint;
-        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, body: args.body, taint }, out);
+        let to_place = AgentId::new(args.to.as_str()).ok().and_then(|to| self.desk_of(&to, &effect.place));
+        self.emit(now, Event::MessageSent { from, from_step: effect.place.clone(), to: args.to, to_place, body: args.body, taint }, out);
         Ok("sent".into())
+    }
+
+    /// Where a message to an agent is meant to go: the place from which it last wrote to the sender, else where it works, else the place it
+    /// had last; of those that are not over.
+    fn desk_of(&self, agent: &AgentId, sender: &Place) -> Option<Place> {
+        let wrote = self.share.mail.iter().rev().filter(|m| m.from == *agent && m.reaches(sender, self.runs[sender].agent.as_ref()));
+        let has = |p: &&Place| self.runs[*p].agent.as_ref() == Some(agent);
+        let works = self.running.iter().filter(has);
+        let had = self.runs.keys().filter(has);
+        let live = |p: &&Place| self.runs.get(*p).is_some_and(|r| !r.status.is_over());
+        wrote.map(|m| &m.from_step).chain(works).chain(had).find(live).cloned()
     }
 
     fn read_messages(&mut self, now: Time, effect: &EffectId, out: &mut Vec<Event>) -> String {
@@ -501,6 +518,9 @@ fn read_plan(task: &Task, calls: &[Asked<'_>], ctx: Ctx<'_>) -> Result<Option<Pl
     let args = call.args.map_err(|e| format!("the arguments are not JSON ({e})"))?;
     if call.name == SUBMIT_PLAN {
         return Plan::check(args, &task.spec, ctx.limits).map(Some);
+    }
+    if task.spec.consensus.is_some() {
+        return Err(format!("the result of this task is voted on: call {SUBMIT_PLAN}, with one step if it is trivial"));
     }
     let text = args.get("text").and_then(Value::as_str).map_or("", str::trim);
     if text.is_empty() { Err(format!("{ANSWER} needs a non-empty text")) } else { Ok(None) }

@@ -61,18 +61,87 @@ pub enum PlanSource {
     Fallback,
 }
 
-/// Types of agents the planner is offered for a type of task; the first is the default.
-pub fn offered(spec: &TaskSpec) -> Vec<AgentType> {
-    if let Some(only) = &spec.agent_type {
-        return vec![only.clone()];
-    }
-    let names: &[&str] = match spec.kind {
+/// Most types of people's own that a planner is offered.
+pub const OWN_TYPES_MAX: usize = 64;
+
+/// Built-in types that do a kind of task; the first is the default. A type of people's own fits if its built-in type is among them.
+pub fn built_in(kind: Option<TaskType>) -> &'static [&'static str] {
+    match kind {
         Some(TaskType::Research) => &["researcher"],
         Some(TaskType::Coding) => &["coder", "tester"],
         Some(TaskType::Analysis) => &["analyst"],
         Some(TaskType::Mixed) | None => &["researcher", "analyst", "coder", "tester", "coordinator"],
-    };
-    names.iter().map(|n| AgentType::new(*n).expect("built-in names are valid")).collect()
+    }
+}
+
+/// Types of agents that work on a task without being named: the one that was asked for, else the built-in ones of its kind.
+pub fn usual(spec: &TaskSpec) -> Vec<AgentType> {
+    let names = || built_in(spec.kind).iter().map(|n| AgentType::new(*n).expect("built-in names are valid")).collect();
+    spec.agent_type.clone().map_or_else(names, |only| vec![only])
+}
+
+/// Types of agents the planner is offered for a task; the first is the default.
+pub fn offered(spec: &TaskSpec) -> Vec<AgentType> {
+    let own = spec.own_types.iter().filter(|_| spec.agent_type.is_none()).cloned();
+    usual(spec).into_iter().chain(own).collect()
+}
+
+/// What the words of a task say about who should do it alone: deeds, of which the first decides, then things, which are counted.
+const DEEDS: [(&str, &[&str]); 3] = [
+    ("coder", &["implement", "code", "program", "debug", "fix", "refactor", "compile", "port"]),
+    ("analyst", &["analyze", "analyse", "calculate", "compute", "plot", "forecast", "evaluate"]),
+    ("researcher", &["research", "compare", "summarize", "summarise", "investigate", "survey", "explain"]),
+];
+const THINGS: [(&str, &[&str]); 3] = [
+    (
+        "coder",
+        &[
+            "api",
+            "app",
+            "application",
+            "bug",
+            "class",
+            "cli",
+            "code",
+            "css",
+            "endpoint",
+            "function",
+            "html",
+            "java",
+            "javascript",
+            "library",
+            "module",
+            "program",
+            "python",
+            "repository",
+            "rust",
+            "script",
+            "server",
+            "software",
+            "sql",
+            "test",
+            "tool",
+            "typescript",
+            "website",
+        ],
+    ),
+    ("analyst", &["analysis", "average", "chart", "correlation", "csv", "dataset", "figure", "statistic", "table", "trend"]),
+    ("researcher", &["article", "literature", "market", "news", "overview", "paper", "report", "research", "source", "study"]),
+];
+
+/// The type that does a whole task alone: among those that usually work on it, the one its words point to. A wrong guess costs tools, so
+/// of equals the one with more of them wins.
+fn alone(spec: &TaskSpec) -> Option<AgentType> {
+    let usual = usual(spec);
+    let text = spec.description.to_lowercase();
+    let words = || text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    let known = |name: &str| usual.iter().find(|t| t.as_str() == name).cloned();
+    let deed = words().find_map(|w| DEEDS.iter().find(|(_, deeds)| deeds.contains(&w)).and_then(|(name, _)| known(name)));
+    let count =
+        |things: &[&str]| words().filter(|w| things.contains(w) || w.strip_suffix('s').is_some_and(|w| things.contains(&w))).count();
+    // `max_by_key` gives the last of equals.
+    let thing = || THINGS.iter().rev().map(|(name, things)| (count(things), *name)).filter(|(n, _)| *n > 0).max_by_key(|(n, _)| *n);
+    deed.or_else(|| thing().and_then(|(_, name)| known(name))).or_else(|| usual.into_iter().next())
 }
 
 /// The type of the coordinator.
@@ -87,7 +156,7 @@ impl Plan {
             id: StepId::new("s1").expect("a valid id"),
             title: title_of(&spec.description),
             instructions: "Do the whole task and give its complete result.".into(),
-            agent_type: offered(spec).into_iter().next(),
+            agent_type: alone(spec),
             capabilities: vec![],
             depends_on: vec![],
         };
@@ -206,7 +275,7 @@ pub const FLAT_STEPS_MAX: u32 = 4;
 /// Longest title and instructions of a step of a flat plan, in characters: a small model loses the thread beyond that.
 const FLAT_CHARS_MAX: (u32, u32) = (60, 240);
 
-/// The two tools of the coordinator, one of which it must use.
+/// The tools of the coordinator, one of which it must use. A result that is voted on has no short way: it comes from a step.
 pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits, form: PlanForm) -> Vec<ToolSpec> {
     let types: Vec<String> = offered(spec).iter().map(ToString::to_string).collect();
     let steps = match form {
@@ -220,20 +289,21 @@ pub fn coordinator_tools(spec: &TaskSpec, limits: &Limits, form: PlanForm) -> Ve
     if form == PlanForm::Flat {
         rationale["maxLength"] = json!(FLAT_CHARS_MAX.1);
     }
-    vec![
-        ToolSpec {
-            name: SUBMIT_PLAN.into(),
-            description: "Submit the plan: steps that agents will carry out, in parallel wherever their dependencies allow.".into(),
-            input_schema: json!({
+    let mut tools = vec![ToolSpec {
+        name: SUBMIT_PLAN.into(),
+        description: "Submit the plan: steps that agents will carry out, in parallel wherever their dependencies allow.".into(),
+        input_schema: json!({
                 "type": "object", "additionalProperties": false, "required": ["steps", "rationale"],
                 "properties": {"steps": steps, "rationale": rationale}}),
-        },
-        ToolSpec {
+    }];
+    if spec.consensus.is_none() {
+        tools.push(ToolSpec {
             name: ANSWER.into(),
             description: "Answer a trivial task at once, when splitting it up would be a waste.".into(),
             input_schema: json!({"type": "object", "additionalProperties": false, "required": ["text"], "properties": {"text": {"type": "string", "description": "The complete answer."}}}),
-        },
-    ]
+        });
+    }
+    tools
 }
 
 fn free_steps(types: &[String], limits: &Limits) -> Value {

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Longest result of `state_get` and `read_messages`, in bytes, beyond which values are left out and messages left for the next call.
 pub const SHARED_RESULT_BYTES_MAX: usize = 128 * 1024;
 
+/// Longest messages together that an agent is shown at once when it begins, in bytes; it reads the others with `read_messages`.
+pub const FIRST_MAIL_BYTES_MAX: usize = 16 * 1024;
+
 /// Longest key of the shared state, in bytes.
 pub const STATE_KEY_BYTES_MAX: usize = 128;
 
@@ -39,6 +42,9 @@ pub struct Mail {
     pub from_step: Place,
     /// To an agent, a step or `all`.
     pub to: String,
+    /// Where the agent it was sent to was at work then: whoever has the place receives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_place: Option<Place>,
     /// Text.
     pub body: String,
     /// When.
@@ -54,7 +60,9 @@ impl Mail {
         if self.from_step == *place {
             return false;
         }
-        self.to == "all" || place.step().is_some_and(|s| s.as_str() == self.to) || agent.is_some_and(|a| a.as_str() == self.to)
+        let named =
+            || self.to == "all" || place.step().is_some_and(|s| s.as_str() == self.to) || agent.is_some_and(|a| a.as_str() == self.to);
+        self.to_place.as_ref().map_or_else(named, |to| to == place)
     }
 }
 

@@ -28,6 +28,9 @@ pub struct TaskSpec {
     /// Every step is done by this type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_type: Option<AgentType>,
+    /// People's own types that the planner is offered too, as there were when it was submitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_types: Vec<AgentType>,
     /// Seconds of running time before it is `TIMED_OUT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,

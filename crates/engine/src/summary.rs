@@ -103,6 +103,7 @@ impl Task {
             priority: of.priority,
             max_agents: of.max_agents,
             agent_type: of.agent_type.clone(),
+            own_types: vec![],
             timeout_s: of.timeout_s,
             step_timeout_s: of.step_timeout_s,
             max_cost: of.max_cost,

@@ -193,7 +193,7 @@ pub struct Ballot {
     pub voters: u8,
     /// Votes in the order in which they came.
     pub votes: Vec<Vote>,
-    /// When it was opened.
+    /// When it was opened, or the task began anew with it open (`task retry`).
     pub opened_at: Time,
     /// How long the task had been held by then.
     pub held_ms: u64,
@@ -229,6 +229,9 @@ pub struct Run {
     pub path: u32,
     /// Who has it, or had it last.
     pub agent: Option<AgentId>,
+    /// Who had it when its first prompt was written, which shows that agent's messages to whoever has it later.
+    #[serde(default)]
+    pub opened_by: Option<AgentId>,
     /// Since when it waits for an agent.
     pub ready_at: Option<Time>,
     /// When an agent first took it.
@@ -259,10 +262,13 @@ pub struct Run {
     /// A person holds its agent.
     #[serde(default)]
     pub held: bool,
-    /// Since when it waits for a person.
+    /// Since when its own clock stands: it waits for a person, or a person holds its agent.
     #[serde(default)]
     pub waiting_since: Option<Time>,
-    /// How long it has waited for people before. Milliseconds; its deadline does not count that.
+    /// How long the task's clock had stood by then. Milliseconds.
+    #[serde(default)]
+    pub waiting_stopped_ms: u64,
+    /// How long its own clock has stood before, while the task's ran. Milliseconds; its deadline does not count that.
     #[serde(default)]
     pub waited_ms: u64,
     /// What it has seen.
@@ -286,6 +292,7 @@ impl Run {
             waits_on: 0,
             path: 0,
             agent: None,
+            opened_by: None,
             ready_at,
             started_at: None,
             held_ms: 0,
@@ -301,6 +308,7 @@ impl Run {
             cost: Money::ZERO,
             held: false,
             waiting_since: None,
+            waiting_stopped_ms: 0,
             waited_ms: 0,
             taint: Taint::NONE,
             traits: Traits::default(),
@@ -321,6 +329,10 @@ impl Run {
     /// The last turn of this try.
     pub fn current(&self) -> Option<&Turn> {
         self.turns_now().last()
+    }
+    /// Whose messages the first prompt shows.
+    pub fn reader(&self) -> Option<&AgentId> {
+        self.opened_by.as_ref().or(self.agent.as_ref())
     }
     /// Something of it should be in flight.
     pub fn is_open(&self) -> bool {
@@ -345,12 +357,21 @@ impl Run {
         let pairs = Some(circle(2)).filter(|turns| *turns >= 4).unwrap_or(0);
         u32::try_from(circle(1).max(pairs).max(single)).unwrap_or(u32::MAX)
     }
+    /// Whether a call waited for its time when a person held the agent: it is not sent before the agent goes on.
+    pub(crate) fn held_back(&self, open: &OpenCall) -> bool {
+        self.held && due_after(open, self.waiting_since)
+    }
     /// Paid turns since the conversation was last condensed.
     pub(crate) fn turns_since_compaction(&self) -> usize {
         let from = self.compacted.max(self.base) as usize;
         let counts = |t: &Turn| t.paid.as_ref().is_some_and(|p| p.stop != StopReason::ContextExceeded) && !t.compact;
         self.turns.iter().skip(from).filter(|t| counts(t)).count()
     }
+}
+
+/// Whether a call was due so long after this that it had surely not been sent.
+fn due_after(open: &OpenCall, since: Option<Time>) -> bool {
+    since.is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
 }
 
 /// Places whose actions may have changed since they were last asked for. Not part of the state: never stored, always equal.
@@ -454,6 +475,7 @@ impl Task {
                 priority: crate::status::Priority::Normal,
                 max_agents: 1,
                 agent_type: None,
+                own_types: vec![],
                 timeout_s: None,
                 step_timeout_s: 0,
                 max_cost: None,
@@ -569,7 +591,7 @@ impl Task {
         }
         if let Some(turn) = run.current() {
             let number = run.turns.len() as u32;
-            if let Some(open) = turn.open.as_ref() {
+            if let Some(open) = turn.open.as_ref().filter(|o| !self.held_back(run, o)) {
                 out.push(Action::Model {
                     effect: EffectId::model(place.clone(), number),
                     attempt: open.attempt,
@@ -638,21 +660,27 @@ impl Task {
         })
     }
 
-    /// Whether a call waited for its time when the task was held: it is not sent before the task goes on.
-    pub(crate) fn held_back(&self, open: &OpenCall) -> bool {
-        self.paused_at.is_some_and(|since| open.not_before > since.plus_ms(ABORT_MS_MAX))
+    /// Whether a call waited for its time when the task or its agent was held: it is not sent before they go on.
+    pub(crate) fn held_back(&self, run: &Run, open: &OpenCall) -> bool {
+        due_after(open, self.paused_at) || run.held_back(open)
+    }
+
+    /// How long the task's clock has stood by now: held, or with nothing but people to wait for. Milliseconds.
+    pub(crate) fn stopped_ms(&self, now: Time) -> u64 {
+        let since = |since: Option<Time>| since.map_or(0, |since| now.since_ms(since));
+        self.paused_ms + since(self.paused_at) + since(self.people_since)
     }
 
     /// The deadline of a step an agent is at, while its time runs.
     pub(crate) fn step_deadline(&self, place: &Place) -> Option<Action> {
         let run = self.runs.get(place)?;
         let limit = run.traits.timeout_s.unwrap_or(self.spec.step_timeout_s);
-        let live = run.status == StepStatus::Running && self.status == Status::Running;
+        let live = run.status == StepStatus::Running && self.status == Status::Running && !run.held;
         if !live || limit == 0 || place.step().is_none() {
             return None;
         }
-        // Time in which it waited for a person is not its time; where the whole task waited, both counts hold it, and the larger is taken.
-        let held = self.paused_ms.saturating_sub(run.held_ms).max(run.waited_ms);
+        // Neither the time in which the task's clock stood is its time, nor the rest in which its own did.
+        let held = self.paused_ms.saturating_sub(run.held_ms).saturating_add(run.waited_ms);
         Some(Action::StepDeadline { place: place.clone(), at: run.started_at?.plus_ms(limit.saturating_mul(1_000).saturating_add(held)) })
     }
 

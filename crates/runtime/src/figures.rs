@@ -2,6 +2,7 @@
 //! what is new since the last one, and a document in the store keeps how far that was, so that a restart does not begin at zero.
 use crate::error::Result;
 use crate::views::event_of;
+use arc_swap::ArcSwap;
 use maos_engine::Time;
 use maos_engine::event::{CallOutcome, Event};
 use maos_engine::ids::{AgentId, Place};
@@ -10,10 +11,11 @@ use maos_engine::money::Money;
 use maos_store::{EventRow, Expect, NewDoc, PAGE_ROWS_MAX, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// Kind and key of the document.
-const DOC: (&str, &str) = ("agent_figures", "all");
+/// Kind and key of the document. The key changes when what is counted does, so that everything is folded anew.
+const DOC: (&str, &str) = ("agent_figures", "without_votes");
 /// The document is written when this many entries have been folded since the last time.
 const KEEP_EVERY: u64 = 20_000;
 
@@ -65,12 +67,16 @@ struct Folded {
 
 /// The figures of all agents.
 #[derive(Debug, Default)]
-pub(crate) struct Figures(Mutex<Option<Folded>>);
+pub(crate) struct Figures {
+    folded: Mutex<Option<Folded>>,
+    /// As last folded: read while somebody else folds on.
+    known: ArcSwap<BTreeMap<AgentId, AgentFigures>>,
+}
 
 impl Figures {
     /// Folds what is new and gives the figures of all agents that have done anything.
     pub(crate) async fn now(&self, store: &dyn Store) -> Result<BTreeMap<AgentId, AgentFigures>> {
-        let mut guard = self.0.lock().await;
+        let mut guard = self.folded.lock().await;
         if guard.is_none() {
             let stored = store.get_doc(DOC.0, DOC.1).await?;
             // A document that this version cannot read is only a cache: the feed has everything.
@@ -88,6 +94,7 @@ impl Figures {
                 break;
             }
         }
+        self.known.store(Arc::new(folded.agents.clone()));
         if folded.upto - folded.kept >= KEEP_EVERY {
             let json = serde_json::to_string(&*folded).expect("plain data");
             store.put_doc(NewDoc { kind: DOC.0.into(), key: DOC.1.into(), json }, Expect::Any).await?;
@@ -98,8 +105,7 @@ impl Figures {
 
     /// The record of an agent as last folded; a new agent's if it is not known.
     pub(crate) fn record_milli(&self, agent: &AgentId) -> u32 {
-        let known = self.0.try_lock().ok().and_then(|g| g.as_ref()?.agents.get(agent).copied());
-        known.unwrap_or_default().record_milli()
+        self.known.load().get(agent).copied().unwrap_or_default().record_milli()
     }
 }
 
@@ -124,6 +130,18 @@ impl Folded {
                 f.tool_calls += 1;
                 f.errors += u64::from(matches!(outcome, CallOutcome::Failed | CallOutcome::Invalid | CallOutcome::Lost));
             }),
+            // To vote is no step: it says nothing of how an agent's own work comes out.
+            Event::RunCompleted { place: place @ Place::Vote { .. }, .. } | Event::RunFailed { place: place @ Place::Vote { .. }, .. } => {
+                self.leave(&row.task, place, at, |_| {});
+            }
+            // Who has not voted by then is done as well.
+            Event::BallotClosed { round, .. } => {
+                let seats = self.at.get(&row.task).into_iter().flat_map(BTreeMap::keys);
+                let left: Vec<Place> = seats.filter(|p| matches!(p, Place::Vote { round: r, .. } if r == round)).cloned().collect();
+                for seat in &left {
+                    self.leave(&row.task, seat, at, |_| {});
+                }
+            }
             Event::RunCompleted { place, .. } => self.leave(&row.task, place, at, |f| f.steps_completed += 1),
             Event::RunFailed { place, .. } => self.leave(&row.task, place, at, |f| f.steps_failed += 1),
             Event::RunParked { place } | Event::RunWaiting { place } => self.leave(&row.task, place, at, |_| {}),
@@ -156,6 +174,59 @@ impl AgentFigures {
     fn rest(&mut self, at: Time) {
         if let Some(since) = self.busy_since.take() {
             self.busy_ms += at.since_ms(since);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maos_engine::consensus::Outcome;
+    use maos_engine::event::{Failure, TextRef};
+    use maos_engine::input::Traits;
+    use maos_engine::status::FailureCode;
+
+    fn folded(events: &[Event]) -> Folded {
+        let mut folded = Folded::default();
+        for (event, n) in events.iter().zip(1..) {
+            let at = n * 1_000_000;
+            let body = serde_json::to_string(event).unwrap();
+            let row = EventRow {
+                gseq: n as u64,
+                task: "task_000000000z".into(),
+                seq: n as u64,
+                epoch: 1,
+                at,
+                kind: event.kind().into(),
+                body,
+                hash: [0; 32],
+            };
+            folded.fold(&row).unwrap();
+        }
+        folded
+    }
+
+    /// A record is what an agent's own steps came to: a vote, or none, does not change it; and who sat in a ballot is free when it closes.
+    #[test]
+    fn votes_are_no_steps_and_a_closed_ballot_frees_its_voters() {
+        let agent = |n: u32| AgentId::new(format!("agent_coder_{n:03}")).unwrap();
+        let seat = |seat| Place::Vote { round: 1, seat };
+        let sits =
+            |n: u8| Event::RunStarted { place: seat(n), agent: agent(n.into()), state_seen: 0, mail_seen: 0, traits: Traits::default() };
+        let output = TextRef { place: seat(1), from_turn: 1, to_turn: 1, answer: false };
+        let error = Failure { code: FailureCode::Timeout, message: String::new() };
+        let folded = folded(&[
+            sits(1),
+            sits(2),
+            sits(3),
+            Event::RunCompleted { place: seat(1), output },
+            Event::RunFailed { place: seat(2), error },
+            Event::BallotClosed { round: 1, outcome: Outcome::Rejected },
+        ]);
+        for (n, busy_ms) in [(1, 3_000), (2, 3_000), (3, 3_000)] {
+            let figures = folded.agents[&agent(n)];
+            assert_eq!((figures.steps_completed, figures.steps_failed, figures.record_milli()), (0, 0, 500), "{n}");
+            assert_eq!((figures.busy_ms, figures.busy_since), (busy_ms, None), "{n}");
         }
     }
 }

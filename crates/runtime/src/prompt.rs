@@ -2,17 +2,22 @@
 //!
 //! Text from models, tools and other tasks is framed as data. The system prompt and the tools are the same for all agents of a type and
 //! the task stands before the step, so that providers can cache the shared prefix.
+mod fit;
+#[cfg(test)]
+mod tests;
+
 use crate::agents::Definition;
 use crate::bodies::Bodies;
 use crate::options::Options;
-use crate::read_output::floor;
 use crate::tools::{PROVIDER_SEARCHES_MAX, ToolBox};
+use fit::{Cut, Piece, Room, head_tail, most_each};
 use maos_engine::consensus::{CAST_VOTE, Choice};
 use maos_engine::decide::{Mode, Quote, Quoter};
 use maos_engine::ids::{EffectId, Place, StepId, TaskId};
 use maos_engine::message::{Block, Message, Request, Role, StopReason, ToolChoice, ToolSpec};
 use maos_engine::money::Money;
-use maos_engine::plan;
+use maos_engine::plan::{self, PlanStep};
+use maos_engine::share::Mail;
 use maos_engine::task::{Ballot, CallState, Run, Task, Turn};
 use maos_engine::{Time, body::hex};
 use maos_llm::{Chosen, ModelRef, Models, Provider, WEB_SEARCH};
@@ -25,11 +30,17 @@ use std::sync::Arc;
 
 /// Longest output of another step or task that is given to an agent whole, in bytes; of a longer one it sees head and tail, and reads on
 /// with `read_output`.
-pub(crate) const GIVEN_BYTES_MAX: usize = 32 * 1024;
+const GIVEN_BYTES_MAX: usize = 32 * 1024;
 /// Head and tail of a longer one, in bytes.
-const GIVEN_HEAD_TAIL: (usize, usize) = (12 * 1024, 4 * 1024);
+const GIVEN_CUT_BYTES: usize = 16 * 1024;
 /// Longest output that is given whole where nothing can be read on: to the coordinator and the voters.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
+/// Longest description of an agent type that the planner reads, in bytes.
+const TYPE_ABOUT_BYTES_MAX: usize = 512;
+/// Longest value of the shared state and longest message in a first prompt, in bytes, however much room there is.
+const SHARED_BYTES_MAX: usize = 16 * 1024;
+/// A shorter one is shown whole: to say that it is left out takes as much.
+const SHARED_BYTES_MIN: usize = 96;
 /// Most attached files named in a prompt; `list_files` names all.
 const FILES_NAMED_MAX: usize = 50;
 /// Longest piece of a conversation that is to be condensed, in bytes.
@@ -55,6 +66,17 @@ pub(crate) struct Prepared {
     pub(crate) request: Arc<Request>,
     /// The model.
     pub(crate) chosen: Chosen,
+}
+
+/// How a place is shown what others wrote.
+#[derive(Clone, Copy)]
+struct View {
+    /// A small model on this machine answers.
+    small: bool,
+    /// The agent has tools, so it can read on.
+    armed: bool,
+    /// Bytes for texts of others.
+    room: Room,
 }
 
 /// Builds requests. Borrowed for one decision; what it built is kept for the performer.
@@ -160,11 +182,14 @@ impl Prompter<'_> {
             Place::Step(_) if mode != Mode::Compact => self.tools.provider_tools(run.kind.as_str(), chosen.provider),
             _ => vec![],
         };
-        let armed = !tools.is_empty();
+        // Whether the agent can read on, in any of its calls: also in one that offers no tool, as when it condenses, the first message is
+        // the same.
+        let armed = matches!(effect.place, Place::Step(_)) && !self.tools.offered(run.kind.as_str(), chosen.provider).is_empty();
+        let view = View { small, armed, room: self.room(task, &effect.place, &chosen, most) };
         let request = Request {
             model: chosen.name.to_string(),
-            system: self.system(task, run, &effect.place, (small, armed)),
-            messages: self.messages(task, run, effect, mode, (small, armed)),
+            system: self.system(task, run, &effect.place, view),
+            messages: self.messages(task, run, effect, mode, view),
             tools,
             provider_tools,
             tool_choice,
@@ -175,13 +200,27 @@ impl Prompter<'_> {
         Some(Prepared { request: Arc::new(request), chosen })
     }
 
-    fn system(&self, task: &Task, run: &Run, place: &Place, (small, armed): (bool, bool)) -> String {
+    /// How the bytes of a first message are shared, so that it fits into the model's window whatever others have written.
+    fn room(&self, task: &Task, place: &Place, chosen: &Chosen, most: u32) -> Room {
+        let spec = &task.spec;
+        let asked = spec.description.len()
+            + [&spec.context, &spec.constraints, self.instructions].into_iter().flatten().map(String::len).sum::<usize>();
+        let window = u64::from(self.window(chosen.provider).saturating_sub(most)) * TOKEN_BYTES * CROWDED_PERCENT / 100;
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        let all = window.saturating_sub(asked).max(window / 4);
+        Room::of(all, self.given.iter().map(|(_, text)| text.len()).sum(), !matches!(place, Place::Step(_)))
+    }
+
+    fn system(&self, task: &Task, run: &Run, place: &Place, View { small, armed, .. }: View) -> String {
         let mut out = self.tools.definitions().get(run.kind.as_str()).map_or_else(
             || format!("You are a {} in a team of AI agents that work in parallel on one task.\n", run.kind),
             |d| d.prompt.clone(),
         );
         match place {
-            Place::Plan if small => out.push_str(SMALL_PLANNING_RULES),
+            Place::Plan if small => {
+                out.push_str(SMALL_PLANNING_RULES);
+                out.push_str(if task.spec.consensus.is_some() { "\n" } else { SMALL_ANSWER_RULE });
+            }
             Place::Plan => self.planning_rules(task, &mut out),
             Place::Step(_) if small && !armed => out.push_str(SMALL_STEP_RULES),
             Place::Step(_) => {
@@ -207,22 +246,23 @@ impl Prompter<'_> {
 
     fn planning_rules(&self, task: &Task, out: &mut String) {
         out.push_str(PLANNING_RULES);
+        if task.spec.consensus.is_some() {
+            out.push_str(VOTED_PLANNING_RULE);
+        }
         out.push_str("\nAvailable agent types:\n");
         for kind in plan::offered(&task.spec) {
-            let about = self
-                .tools
-                .definitions()
-                .get(kind.as_str())
-                .map_or_else(String::new, |d| format!(": {} ({})", d.description, d.capabilities.join(", ")));
+            let about = self.tools.definitions().get(kind.as_str()).map_or_else(String::new, |d| {
+                head_tail(&format!(": {} ({})", d.description, d.capabilities.join(", ")), TYPE_ABOUT_BYTES_MAX)
+            });
             let _ = writeln!(out, "- {kind}{about}");
         }
         let most = self.settings.limits.plan_steps_max;
         let _ = writeln!(out, "At most {most} steps; at most {} agents work at the same time.", task.spec.max_agents);
     }
 
-    fn messages(&self, task: &Task, run: &Run, effect: &EffectId, mode: Mode, (small, armed): (bool, bool)) -> Vec<Message> {
+    fn messages(&self, task: &Task, run: &Run, effect: &EffectId, mode: Mode, view: View) -> Vec<Message> {
         let (place, upto) = (&effect.place, effect.turn);
-        let mut messages = vec![Message { role: Role::User, content: self.opening(task, run, place, (small, armed)) }];
+        let mut messages = vec![Message { role: Role::User, content: self.opening(task, run, place, view) }];
         // Turns that a summary stands for are not shown.
         let summary = run.turn(run.compacted).filter(|_| run.compacted > run.base && run.compacted < upto);
         if let Some(text) = summary.and_then(|t| t.paid.as_ref()).and_then(|p| self.bodies.reply(&p.reply)).map(|r| r.text()) {
@@ -306,7 +346,8 @@ impl Prompter<'_> {
     }
 
     /// The first message: the task, the same for all agents of it, then what is particular to the place.
-    fn opening(&self, task: &Task, run: &Run, place: &Place, (small, armed): (bool, bool)) -> Vec<Block> {
+    fn opening(&self, task: &Task, run: &Run, place: &Place, view: View) -> Vec<Block> {
+        let View { small, armed, room } = view;
         let mut common = format!("# The task\n{}\n", task.spec.description.trim());
         for (title, text) in [("Context", &task.spec.context), ("Constraints", &task.spec.constraints)] {
             if let Some(text) = text {
@@ -314,10 +355,14 @@ impl Prompter<'_> {
             }
         }
         files_named(task, &mut common);
-        for (id, text) in self.given {
-            let _ = write!(common, "\n# Result of {id}, which this task builds on\n{}\n", given(text, id.as_str(), armed));
-        }
+        let results = self.given.iter().map(|(id, text)| Piece {
+            heading: format!("# Result of {id}, which this task builds on"),
+            id: id.as_str(),
+            text: text.clone(),
+        });
+        fit::pieces(&results.collect::<Vec<_>>(), room.given, cut(armed), &mut common);
         let particular = match place {
+            Place::Plan if task.spec.consensus.is_some() => "Plan this task now: call submit_plan.".to_owned(),
             Place::Plan => "Plan this task now: call submit_plan, or answer if it is trivial.".to_owned(),
             // A small model follows the last order it reads, and copies headings back.
             Place::Step(_) if small && !armed && task.step(place).is_some_and(|s| s.depends_on.is_empty()) => {
@@ -326,36 +371,34 @@ impl Prompter<'_> {
                     "That is the task of the whole team. Do only this part of it now, and write only the result, in at most 150 words: {order}"
                 )
             }
-            Place::Step(_) => self.step_opening(task, run, place, armed),
+            Place::Step(_) => self.step_opening(task, run, place, view),
             Place::Synthesis => {
                 let mut out = "# Outputs of the steps\n".to_owned();
-                for (step, run) in task.steps() {
-                    self.output_of(task, &step.id, &step.title, run, false, &mut out);
-                }
+                fit::pieces(&self.outputs(task, |_| true), room.outputs, cut(armed), &mut out);
                 out + "\nWrite the complete final result of the task now."
             }
-            Place::Vote { round, .. } => self.vote_opening(task, *round),
-            Place::Revision => self.revision_opening(task),
+            Place::Vote { round, .. } => self.vote_opening(task, *round, room),
+            Place::Revision => self.revision_opening(task, room),
         };
         vec![Block::Text { text: common }, Block::Text { text: particular }]
     }
 
-    fn vote_opening(&self, task: &Task, round: u8) -> String {
+    fn vote_opening(&self, task: &Task, round: u8, room: Room) -> String {
         let draft = task.ballots.iter().find(|b| b.round == round).map_or_else(String::new, |b| self.bodies.text(task, &b.draft));
-        let draft = head_tail(&draft, JOINED_BYTES_MAX);
+        let draft = head_tail(&draft, JOINED_BYTES_MAX.min(room.outputs));
         format!("# The result to judge\n<result>\n{draft}\n</result>\n\nIs it good enough to be used as it is? Call {CAST_VOTE} once.")
     }
 
-    fn revision_opening(&self, task: &Task) -> String {
+    fn revision_opening(&self, task: &Task, room: Room) -> String {
         let Some(ballot) = task.ballots.last() else { return String::new() };
-        let draft = head_tail(&self.bodies.text(task, &ballot.draft), JOINED_BYTES_MAX);
+        let draft = head_tail(&self.bodies.text(task, &ballot.draft), JOINED_BYTES_MAX.min(room.outputs / 4 * 3));
         format!(
             "# The result as it is\n<result>\n{draft}\n</result>\n\n# What the voters said\n{}\nWrite the complete mended result now.",
-            dissent(ballot)
+            dissent(ballot, room.outputs / 4)
         )
     }
 
-    fn step_opening(&self, task: &Task, run: &Run, place: &Place, armed: bool) -> String {
+    fn step_opening(&self, task: &Task, run: &Run, place: &Place, View { armed, room, .. }: View) -> String {
         let Some(step) = task.step(place) else { return String::new() };
         let mut out = String::new();
         let base = self.tools.definitions().get(run.kind.as_str()).map_or(run.kind.as_str(), |d| d.kind.as_str());
@@ -364,27 +407,31 @@ impl Prompter<'_> {
         }
         if !step.depends_on.is_empty() {
             out.push_str("# Outputs of the steps you build on\n");
-            for id in &step.depends_on {
-                if let Some((s, r)) = task.steps().find(|(s, _)| s.id == *id) {
-                    self.output_of(task, &s.id, &s.title, r, armed, &mut out);
-                }
-            }
+            fit::pieces(&self.outputs(task, |id| step.depends_on.contains(id)), room.outputs, cut(armed), &mut out);
             out.push('\n');
         }
         let state = task.share.as_of(run.state_seen);
         if !state.is_empty() {
             out.push_str("# Shared state\n");
-            for (key, (version, value)) in state {
-                let _ = writeln!(out, "{key} (version {version}) = {value}");
-            }
+            let values: Vec<_> = state.into_iter().map(|(key, (version, value))| (key, version, value.to_string())).collect();
+            let each = most_each(values.iter().map(|(.., value)| value.len()), room.shared).clamp(SHARED_BYTES_MIN, SHARED_BYTES_MAX);
+            let line = |(key, version, value): (&str, usize, String)| {
+                let read = if armed { format!(": state_get {{\"key\": {}}} reads it", json!(key)) } else { String::new() };
+                let left_out = || format!("[{} bytes are left out here{read}]", value.len());
+                let shown = if value.len() <= each { value.clone() } else { left_out() };
+                format!("{key} (version {version}) = {shown}")
+            };
+            // Keys and words around them may be as long again.
+            let more = if armed { ": state_get reads them" } else { "" };
+            fit::lines(values.into_iter().map(line), 2 * room.shared, more, &mut out);
             out.push('\n');
         }
-        let mail: Vec<_> = task.share.mail.iter().take(run.mail_seen as usize).filter(|m| m.reaches(place, run.agent.as_ref())).collect();
+        let mail: Vec<_> = task.share.mail.iter().take(run.mail_seen as usize).filter(|m| m.reaches(place, run.reader())).collect();
         if !mail.is_empty() {
             out.push_str("# Messages to you\n");
-            for m in mail {
-                let _ = writeln!(out, "From {} ({}): {}", m.from, m.from_step, m.body);
-            }
+            let each = most_each(mail.iter().map(|m| m.body.len()), room.shared).clamp(SHARED_BYTES_MIN, SHARED_BYTES_MAX);
+            let line = |m: &Mail| format!("From {} ({}): {}", m.from, m.from_step, head_tail(&m.body, each));
+            fit::lines(mail.into_iter().map(line), 2 * room.shared, "", &mut out);
             out.push('\n');
         }
         let _ = write!(out, "# Your step: {} ({})\n{}\n", step.title, step.id, step.instructions.trim());
@@ -397,10 +444,14 @@ impl Prompter<'_> {
         out
     }
 
-    fn output_of(&self, task: &Task, id: &StepId, title: &str, run: &Run, armed: bool, out: &mut String) {
-        if let Some(output) = &run.output {
-            let _ = write!(out, "\n## {title} ({id})\n{}\n", given(&self.bodies.text(task, output), id.as_str(), armed));
-        }
+    /// Outputs of steps, in the order of the plan.
+    fn outputs<'t>(&self, task: &'t Task, wanted: impl Fn(&StepId) -> bool) -> Vec<Piece<'t>> {
+        let steps = task.steps().filter(|(step, _)| wanted(&step.id));
+        let piece = |(step, run): (&'t PlanStep, &'t Run)| {
+            let text = self.bodies.text(task, run.output.as_ref()?);
+            Some(Piece { heading: format!("## {} ({})", step.title, step.id), id: step.id.as_str(), text })
+        };
+        steps.filter_map(piece).collect()
     }
 }
 
@@ -419,14 +470,15 @@ fn files_named(task: &Task, out: &mut String) {
     }
 }
 
-/// What the voters of a ballot said, those against first.
-fn dissent(ballot: &Ballot) -> String {
+/// What the voters of a ballot said, those against first, in about `room` bytes.
+fn dissent(ballot: &Ballot, room: usize) -> String {
     let mut votes: Vec<_> = ballot.votes.iter().collect();
     votes.sort_by_key(|v| v.vote == Choice::Approve);
+    let each = most_each(votes.iter().map(|v| v.reason.trim().len()), room);
     let mut out = String::new();
     for v in votes {
         let word = if v.vote == Choice::Approve { "approves" } else { "rejects" };
-        let _ = writeln!(out, "- One voter {word} ({} % sure): {}", v.confidence_milli / 10, v.reason.trim());
+        let _ = writeln!(out, "- One voter {word} ({} % sure): {}", v.confidence_milli / 10, head_tail(v.reason.trim(), each));
     }
     out
 }
@@ -453,32 +505,10 @@ fn provider_words(block: &serde_json::Value) -> String {
     format!("The search found: {}", head_tail(&lines.join("; "), CONDENSED_PIECE_BYTES_MAX))
 }
 
-/// An output as it is given to somebody: whole, or head and tail and how to read the rest.
-fn given(text: &str, of: &str, armed: bool) -> String {
-    let most = if armed { GIVEN_BYTES_MAX } else { JOINED_BYTES_MAX };
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    if !armed {
-        return head_tail(text, most);
-    }
-    let (head, tail) = (floor(text, GIVEN_HEAD_TAIL.0), floor(text, text.len() - GIVEN_HEAD_TAIL.1));
-    format!(
-        "{}\n[… {} of {} bytes are left out here: read_output {{\"of\": \"{of}\", \"offset\": {head}}} reads them …]\n{}",
-        &text[..head],
-        tail - head,
-        text.len(),
-        &text[tail..]
-    )
-}
-
-/// A text, or its head and tail (three quarters and one) with a word about the rest.
-fn head_tail(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let (head, tail) = (floor(text, most / 4 * 3), floor(text, text.len() - most / 4));
-    format!("{}\n[… {} of {} bytes are left out here …]\n{}", &text[..head], tail - head, text.len(), &text[tail..])
+/// What is given whole, and what is left of the rest.
+fn cut(armed: bool) -> Cut {
+    let (whole, cut_to) = if armed { (GIVEN_BYTES_MAX, GIVEN_CUT_BYTES) } else { (JOINED_BYTES_MAX, JOINED_BYTES_MAX) };
+    Cut { whole, cut_to, reads_on: armed }
 }
 
 /// Adds to the last user message, or begins one.
@@ -500,11 +530,16 @@ Plan the task you are given: call submit_plan with the steps, or answer if the t
 - Few good steps beat many small ones: usually 2 to 6. If one agent does it better, submit one step or answer.
 - When several outputs must become one result, end with one step that depends on all of them and writes the final result.
 ";
+const VOTED_PLANNING_RULE: &str =
+    "- Others vote on the result of this task, so it is not answered at once: if it is trivial, submit one step.
+";
+/// What follows, unless the result is voted on.
+const SMALL_ANSWER_RULE: &str = " Only for a trivial question (a sum, one fact) call answer instead, with the answer itself.
+";
 const SMALL_PLANNING_RULES: &str = "
 Split the task you are given into parts that different workers can write at the same time, each about something else: one part for each
 thing the task names. In each step's instructions say in one or two sentences what that worker must write. The parts are joined
-afterwards; plan no step for that. Call submit_plan. Only for a trivial question (a sum, one fact) call answer instead, with the answer itself.
-";
+afterwards; plan no step for that. Call submit_plan.";
 const SMALL_STEP_RULES: &str = "
 Do only your own step. Write the result itself, directly, in less than 200 words. Do not talk about the step or about yourself.
 ";

@@ -33,19 +33,21 @@ impl ReadOutput {
         Self { store, views: Views::default() }
     }
 
-    async fn text(&self, task: &TaskId, of: &str) -> Result<String, String> {
+    /// The text, and the marks it carries: those of the conversation that wrote it, and both for what another task gave.
+    async fn text(&self, task: &TaskId, of: &str) -> Result<(String, Taint), String> {
         let own = self.views.get(&*self.store, task).await.map_err(|e| e.to_string())?;
-        let (state, at) = if let Some(other) = own.spec.depends_on.iter().find(|t| t.as_str() == of) {
+        let (state, at, taint) = if let Some(other) = own.spec.depends_on.iter().find(|t| t.as_str() == of) {
             let other = self.views.get(&*self.store, other).await.map_err(|e| e.to_string())?;
             let at = other.result.clone();
-            (other, at)
+            (other, at, Taint::BOTH)
         } else {
             let run = StepId::new(of).ok().and_then(|id| own.runs.get(&Place::Step(id)));
-            let at = run.and_then(|r| r.output.clone());
-            (own, at)
+            let (at, taint) = run.map_or((None, Taint::NONE), |r| (r.output.clone(), r.taint));
+            (own, at, taint)
         };
         let at = at.ok_or_else(|| format!("'{of}' has no output: name a step that has ended, or a task this one waited for"))?;
-        crate::tasks::text_at(&*self.store, &state, &at).await.map_err(|e| e.to_string())
+        let text = crate::tasks::text_at(&*self.store, &state, &at).await.map_err(|e| e.to_string())?;
+        Ok((text, taint))
     }
 }
 
@@ -61,7 +63,7 @@ impl Tool for ReadOutput {
         }
     }
     fn nature(&self) -> Nature {
-        // What it shows was given to the agent in part before: its marks are known.
+        // What it brings depends on what is read: see `run`.
         Nature { repeat: Repeat::Safe, brings: Taint::NONE, writes: false, approval: Approval::Never }
     }
     fn check(&self, args: &Value) -> Result<(), String> {
@@ -76,12 +78,11 @@ impl Tool for ReadOutput {
             Err(error) => return Output::error(error.to_string()),
         };
         match self.text(&call.task, &args.of).await {
-            Ok(text) => {
+            Ok((text, taint)) => {
                 let from = floor(&text, args.offset);
                 let to = floor(&text, from.saturating_add(PAGE_BYTES));
                 let rest =
                     if to < text.len() { format!("\n[{} bytes follow: read on at offset {to}]", text.len() - to) } else { String::new() };
-                let taint = if args.of.starts_with("task_") { Taint::BOTH } else { Taint::NONE };
                 Output { brings: taint, ..Output::ok(format!("{}{rest}", &text[from..to])) }
             }
             Err(why) => Output::error(why),

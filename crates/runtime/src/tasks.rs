@@ -1,5 +1,6 @@
 //! The use cases of tasks: submit, read, change. Handlers and commands call these and hold no rules of their own.
 use crate::Runtime;
+use crate::agents::{Definition, TYPES};
 use crate::bodies::Bodies;
 use crate::clock;
 use crate::error::{Result, RuntimeError};
@@ -10,7 +11,7 @@ use maos_engine::consensus::Consensus;
 use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::TextRef;
-use maos_engine::ids::{EffectId, Place, StepId, TaskId};
+use maos_engine::ids::{AgentType, EffectId, Place, StepId, TaskId};
 use maos_engine::input::{Command, Input, Update};
 use maos_engine::money::Money;
 use maos_engine::pool::Want;
@@ -254,12 +255,14 @@ impl Runtime {
                 depends_on.push(dep);
             }
         }
+        let own_types = self.own_types(s.kind);
         Ok(TaskSpec {
             description: s.description,
             kind: s.kind,
             priority: s.priority.unwrap_or(Priority::Normal),
             max_agents,
             agent_type,
+            own_types,
             timeout_s: s.timeout_s.or(settings.task_timeout_s),
             step_timeout_s: settings.limits.step_timeout_s,
             max_cost: s.max_cost.or(settings.budget_task),
@@ -270,6 +273,15 @@ impl Runtime {
             attachments,
             consensus,
         })
+    }
+
+    /// People's own types that fit a kind of task: the planner may give them steps. Fixed with the task, so that what it may plan does not
+    /// change when a file does.
+    fn own_types(&self, kind: Option<TaskType>) -> Vec<AgentType> {
+        let tools = self.node.tools();
+        let fits = |d: &&Definition| !TYPES.contains(&d.name.as_str()) && plan::built_in(kind).contains(&d.kind.as_str());
+        let names = tools.definitions().all().filter(fits).filter_map(|d| AgentType::new(d.name.as_str()).ok());
+        names.take(plan::OWN_TYPES_MAX).collect()
     }
 
     async fn check_dependencies(&self, depends_on: &[TaskId]) -> Result<()> {
@@ -553,6 +565,11 @@ fn prepare(node: &Arc<Node>, id: TaskId, now: Time, spec: TaskSpec) -> Prepared 
             let traits = node.traits(&grant);
             let seated = Input::Seated { place: first.clone(), agent: grant.agent, traits };
             drive.input(now, seated, ctx).expect("a new task takes its first agent");
+            // The budget held it before its first call: nobody is at work, so the agent is free again and the task needs no holder.
+            if drive.task().running.is_empty() {
+                claim = false;
+                node.leave_seat(&(drive.task().id.clone(), first.clone()));
+            }
         }
     }
     let built = prompter.built.into_inner();

@@ -89,7 +89,8 @@ impl ToolBox {
         };
         let offered = |d: &Definition| {
             let own = this.tools.iter().filter(|(name, _)| this.may(&d.name, name)).map(|(_, t)| t.spec());
-            (d.name.clone(), share::tool_specs().into_iter().chain(own).collect())
+            let shared = share::tool_specs().into_iter().filter(|t| t.name != ASK_HUMAN || this.may_ask(&d.name));
+            (d.name.clone(), shared.chain(own).collect())
         };
         this.offered = this.definitions.all().map(offered).collect();
         this
@@ -137,9 +138,14 @@ impl ToolBox {
         !denied && (self.common.iter().any(|c| c == tool) || definition.is_some_and(|d| d.allows(tool)))
     }
 
+    /// Whether an agent of this type may ask a person: every one may whose definition does not forbid it.
+    fn may_ask(&self, kind: &str) -> bool {
+        self.definitions.get(kind).is_none_or(|d| !d.denied_tools.contains(ASK_HUMAN))
+    }
+
     fn unknown(&self, kind: &str, name: &str) -> String {
         let own = self.tools.keys().filter(|t| self.may(kind, t)).map(String::as_str);
-        let names: Vec<&str> = share::TOOLS.into_iter().chain([ASK_HUMAN]).chain(own).collect();
+        let names: Vec<&str> = share::TOOLS.into_iter().chain(self.may_ask(kind).then_some(ASK_HUMAN)).chain(own).collect();
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         format!("there is no tool '{name}' for you; available: {}", names.join(", "))
     }
@@ -175,8 +181,11 @@ impl ToolTable for ToolBox {
         let allowed = outward.as_ref().is_some_and(|o| o.allowed);
         Ok(Checked { ask, to: outward.map(|o| o.to), allowed })
     }
+    fn may_ask_person(&self, kind: &AgentType) -> bool {
+        self.may_ask(kind.as_str())
+    }
     fn manner(&self, name: &str) -> Option<Manner> {
         let nature = self.tools.get(name)?.nature();
-        Some(Manner { repeat: nature.repeat, writes: nature.writes })
+        Some(Manner { repeat: nature.repeat, writes: nature.writes, brings: nature.brings })
     }
 }

@@ -145,7 +145,9 @@ impl Tool for RunTool {
     }
 
     fn nature(&self) -> Nature {
-        Nature { repeat: Repeat::Never, brings: Taint::PRIVATE, writes: true, approval: Approval::Never }
+        // With a network a program may fetch what strangers wrote.
+        let brings = if self.egress.is_some() { Taint::BOTH } else { Taint::PRIVATE };
+        Nature { repeat: Repeat::Never, brings, writes: true, approval: Approval::Never }
     }
 
     fn check(&self, args: &Value) -> Result<(), String> {

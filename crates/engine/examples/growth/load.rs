@@ -59,6 +59,7 @@ fn spec(max_agents: u32) -> TaskSpec {
         priority: Priority::Normal,
         max_agents,
         agent_type: None,
+        own_types: vec![],
         timeout_s: None,
         step_timeout_s: 600,
         max_cost: None,

@@ -3,8 +3,8 @@ use crate::kit::{Kit, at, call, failed, reply, spec, text};
 use maos_engine::action::Action;
 use maos_engine::body::Body;
 use maos_engine::event::Event;
-use maos_engine::ids::{EffectId, Place};
-use maos_engine::input::Input;
+use maos_engine::ids::{AgentId, EffectId, Place};
+use maos_engine::input::{Input, Traits};
 use maos_engine::limits::Limits;
 use maos_engine::message::{Block, FailureClass, StopReason};
 use maos_engine::spec::TaskSpec;
@@ -337,4 +337,42 @@ fn messages_have_limits() {
     kit.asks(&s1(), &[("c1", "send_message", send("too long")), ("c2", "send_message", send("ok")), ("c3", "send_message", send("ok"))]);
     let want = "Invalid: not sent: a message has at most 5 bytes, and a task at most 1 messages";
     assert_eq!((kit.told("c1").as_str(), kit.told("c2").as_str(), kit.told("c3").as_str()), (want, "Done: sent", want));
+}
+
+fn other_agent() -> AgentId {
+    AgentId::new("agent_coder_077").unwrap()
+}
+fn seat_other(kit: &mut Kit, place: &Place) {
+    kit.give(Input::Seated { place: place.clone(), agent: other_agent(), traits: Traits::default() }).unwrap();
+}
+
+/// An answer goes to the agent's id, as it stands in the message; who has the step by then receives it.
+#[test]
+fn a_message_to_an_agent_reaches_whoever_has_its_step() {
+    let mut kit = Kit::planned(spec(), &[("a", &[]), ("b", &[])]);
+    kit.seat(&at("a"));
+    kit.seat(&at("b"));
+    let asker = kit.agent(&at("a"));
+    kit.asks(&at("a"), &[("c1", "send_message", json!({"to": "b", "body": "which?"}))]);
+    kit.asks(&at("b"), &[("c1", "read_messages", json!({}))]);
+    kit.asks(&at("b"), &[("c2", "send_message", json!({"to": asker, "body": "this one"}))]);
+    assert_eq!(kit.task.share.mail[1].to_place, Some(at("a")));
+    // The asker is gone before it has read it; a third is not meant.
+    kit.give(Input::Unseated { place: at("a") }).unwrap();
+    seat_other(&mut kit, &at("a"));
+    kit.asks(&at("a"), &[("c2", "read_messages", json!({}))]);
+    assert!(kit.told("c2").contains("this one"), "{}", kit.told("c2"));
+}
+
+/// The first prompt shows the messages of the agent that had the place then, to whoever has it later.
+#[test]
+fn the_first_prompt_of_a_conversation_has_one_reader() {
+    let mut kit = Kit::planned(spec(), &[("a", &[]), ("b", &[])]);
+    kit.seat(&at("a"));
+    let first = kit.agent(&at("a"));
+    assert_eq!(kit.task.runs[&at("a")].reader(), Some(&first));
+    kit.give(Input::Unseated { place: at("a") }).unwrap();
+    seat_other(&mut kit, &at("a"));
+    let run = &kit.task.runs[&at("a")];
+    assert_eq!((run.agent.as_ref(), run.reader()), (Some(&other_agent()), Some(&first)));
 }

@@ -41,6 +41,7 @@ fn of_the_task() -> Vec<Event> {
         priority: Priority::High,
         max_agents: 4,
         agent_type: Some(AgentType::new("researcher").unwrap()),
+        own_types: vec![],
         timeout_s: Some(3_600),
         step_timeout_s: 600,
         max_cost: Some(Money(2_500_000_000)),
@@ -123,7 +124,7 @@ fn of_places() -> Vec<Event> {
         },
         Event::ModelFailed { effect: model(), class: FailureClass::Stalled, message: "no byte for 60 s".into(), possibly_billed: true },
         Event::ModelInterrupted { effect: EffectId::model(Place::Plan, 1) },
-        Event::ToolRequested { effect: tool(), name: "fetch".into(), repeat: Repeat::Never, writes: false },
+        Event::ToolRequested { effect: tool(), name: "fetch".into(), repeat: Repeat::Never, writes: false, brings: Taint::NONE },
         Event::ToolSettled {
             effect: tool(),
             outcome: CallOutcome::Lost,
@@ -135,6 +136,7 @@ fn of_places() -> Vec<Event> {
             from: agent("agent_coder_012"),
             from_step: at("s1"),
             to: "all".into(),
+            to_place: None,
             body: "hello".into(),
             taint: Taint::NONE,
         },
@@ -220,6 +222,19 @@ fn the_shortest_forms_read_too() {
         (json!({"type": "model_failed", "effect": "s1/t1/model", "class": "fatal", "message": ""}), "model_failed"),
         (json!({"type": "human_answered", "effect": "s1/t1/tool/c", "answer": {"type": "approve"}}), "human_answered"),
         (json!({"type": "human_asked", "effect": "s1/t1/tool/c", "ask": {"kind": "question", "text": "?"}}), "human_asked"),
+        // Fields that came later.
+        (
+            json!({"type": "message_sent", "from": "agent_coder_001", "from_step": "s1", "to": "agent_coder_002", "to_place": "s2", "body": "x"}),
+            "message_sent",
+        ),
+        (
+            json!({"type": "tool_requested", "effect": "s1/t1/tool/c", "name": "run_shell", "repeat": "never", "writes": true, "brings": {"untrusted": true}}),
+            "tool_requested",
+        ),
+        (
+            json!({"type": "submitted", "spec": {"description": "x", "priority": "LOW", "max_agents": 2, "own_types": ["reviewer"], "step_timeout_s": 0}}),
+            "submitted",
+        ),
         (json!({"type": "updated"}), "updated"),
         (json!({"type": "cancelled"}), "cancelled"),
         (json!({"type": "resumed"}), "resumed"),

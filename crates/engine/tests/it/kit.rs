@@ -28,11 +28,15 @@ impl ToolTable for Tools {
         let to = (name == "post").then(|| "example.org".to_owned());
         Ok(Checked { ask: (name == "pay").then(|| "it costs money".into()), to, allowed: args.get("q") == Some(&json!(0)) })
     }
+    fn may_ask_person(&self, kind: &AgentType) -> bool {
+        kind.as_str() != "tester"
+    }
     fn manner(&self, name: &str) -> Option<Manner> {
         match name {
-            "look" | "read" => Some(Manner { repeat: Repeat::Safe, writes: false }),
-            "mail" | "post" | "pay" => Some(Manner { repeat: Repeat::Never, writes: false }),
-            "write" => Some(Manner { repeat: Repeat::Safe, writes: true }),
+            "look" | "read" => Some(Manner { repeat: Repeat::Safe, writes: false, brings: Taint::NONE }),
+            "mail" | "post" | "pay" => Some(Manner { repeat: Repeat::Never, writes: false, brings: Taint::NONE }),
+            "write" => Some(Manner { repeat: Repeat::Safe, writes: true, brings: Taint::NONE }),
+            "save_page" => Some(Manner { repeat: Repeat::Safe, writes: true, brings: Taint::UNTRUSTED }),
             _ => None,
         }
     }
@@ -58,6 +62,7 @@ pub(crate) fn spec() -> TaskSpec {
         priority: Priority::Normal,
         max_agents: 4,
         agent_type: None,
+        own_types: vec![],
         timeout_s: None,
         step_timeout_s: 0,
         max_cost: None,

@@ -4,7 +4,7 @@ use maos_engine::action::Action;
 use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
 use maos_engine::event::{Event, Recorded};
-use maos_engine::ids::Place;
+use maos_engine::ids::{EffectId, Place};
 use maos_engine::input::{Command, Input, Traits, Update};
 use maos_engine::limits::Limits;
 use maos_engine::message::{FailureClass, StopReason};
@@ -166,6 +166,60 @@ fn after_a_crash_calls_are_made_again_and_tools_only_if_they_may() {
     // A node that takes a task with nothing in flight writes nothing.
     let mut idle = Kit::planned(spec(), &[("a", &[])]);
     assert_eq!(idle.kinds(Input::Claimed { epoch: 8 }), Vec::<&str>::new());
+}
+
+/// Nobody works while nobody has the task: an outage is neither the task's time nor a step's nor a ballot's.
+#[test]
+fn an_outage_is_nobodys_time() {
+    let timed = || TaskSpec { timeout_s: Some(100), step_timeout_s: 50, consensus: Some(crate::kit::majority()), ..spec() };
+    let mut kit = Kit::planned(timed(), &[("a", &[])]);
+    kit.seat(&at("a"));
+    kit.wait_s(40);
+    mail(&mut kit, "a");
+    kit.wait_s(7_200);
+    kit.give(Input::Claimed { epoch: 2 }).unwrap();
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), Vec::<&str>::new());
+    assert_eq!(kit.kinds(Input::Deadline), Vec::<&str>::new());
+    kit.wait_s(9);
+    kit.answers(&at("a"));
+    // Nobody has sat down to vote yet.
+    kit.wait_s(7_200);
+    assert_eq!(kit.kinds(Input::Claimed { epoch: 3 }), ["taken_over"]);
+    let voter = Place::Vote { round: 1, seat: 1 };
+    assert_eq!(kit.kinds(Input::StepDeadline { place: voter }), Vec::<&str>::new());
+    assert_eq!(kit.kinds(Input::Deadline), Vec::<&str>::new());
+    // A task that is held, or waits for people, is not taken over: that time is counted already.
+    kit.pause();
+    kit.wait_s(100);
+    assert_eq!(kit.kinds(Input::Claimed { epoch: 4 }), Vec::<&str>::new());
+    kit.resume();
+    assert_eq!(kit.task.paused_ms, 2 * 7_200_000 + 100_000);
+}
+
+/// The time in which a step waits for a person and the time in which the task is held are left out, each once.
+#[test]
+fn times_that_do_not_count_are_added_where_they_do_not_overlap() {
+    let mut kit = Kit::planned(TaskSpec { step_timeout_s: 50, ..spec() }, &[("a", &[]), ("b", &[])]);
+    kit.seat(&at("a"));
+    kit.seat(&at("b"));
+    kit.asks(&at("a"), &[("c1", "ask_human", json!({"question": "?"}))]);
+    // It waits for 100 s, for 40 of which the task is held; the task is held for 30 more.
+    kit.wait_s(30);
+    kit.pause();
+    kit.wait_s(40);
+    kit.resume();
+    kit.wait_s(30);
+    let text = maos_engine::event::Answer::Text { text: "so".into() };
+    kit.says_person(Command::Answer { effect: EffectId::tool(at("a"), 1, "c1"), answer: text });
+    kit.seat(&at("a"));
+    kit.pause();
+    kit.wait_s(30);
+    kit.resume();
+    kit.seat(&at("a"));
+    kit.wait_s(49);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), Vec::<&str>::new());
+    kit.wait_s(1);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), ["run_failed"]);
 }
 
 #[test]

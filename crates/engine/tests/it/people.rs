@@ -2,7 +2,7 @@
 use crate::kit::{Kit, at, call, majority, spec, text};
 use maos_engine::consensus::{Consensus, Outcome, Strategy};
 use maos_engine::event::{Answer, Ask, Event};
-use maos_engine::ids::{AgentId, EffectId, Place};
+use maos_engine::ids::{AgentId, AgentType, EffectId, Place};
 use maos_engine::input::{Command, Input, Traits};
 use maos_engine::message::{Block, FailureClass, StopReason};
 use maos_engine::spec::{Attachment, TaskSpec};
@@ -49,6 +49,16 @@ fn a_step_that_asks_waits_without_an_agent_and_the_task_goes_on() {
     kit.answers(&at("a"));
     kit.does(&Place::Synthesis);
     assert_eq!(kit.status(), Status::Completed);
+}
+
+/// What a definition forbids is not taken either.
+#[test]
+fn who_may_not_ask_a_person_does_not() {
+    let mut kit = Kit::new(TaskSpec { agent_type: Some(AgentType::new("tester").unwrap()), ..spec() }).plan(&[("a", &[])]);
+    kit.seat(&at("a"));
+    let events = kit.asks(&at("a"), &[("c1", "ask_human", json!({"question": "?"}))]);
+    assert_eq!(kinds(&events), ["model_replied", "tool_settled", "model_requested"]);
+    assert_eq!(kit.told("c1"), "Invalid: not executed: there is no tool 'ask_human'");
 }
 
 #[test]
@@ -144,10 +154,41 @@ fn marks_follow_outputs_state_messages_and_files() {
     kit.asks(&at("b"), &[("c1", "read", json!({"q": 1}))]);
     kit.tool_brings(&at("b"), "c1", Taint::PRIVATE);
     assert_eq!(kit.task.runs[&at("b")].taint, Taint::BOTH);
+    // A tool that writes what it fetched: others may read it before it has ended.
+    let mut kit = two();
+    kit.asks(&at("a"), &[("c1", "save_page", json!({"q": 1}))]);
+    kit.asks(&at("b"), &[("c1", "read", json!({"q": 1}))]);
+    kit.tool_brings(&at("b"), "c1", Taint::PRIVATE);
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::BOTH);
     // Attachments come from strangers and are private.
     let file = Attachment { name: "data.csv".into(), sha256: "0".repeat(64), bytes: 1 };
     let kit = Kit::planned(TaskSpec { attachments: vec![file], ..spec() }, &[("a", &[])]);
     assert_eq!(kit.task.files_taint, Taint::BOTH);
+}
+
+/// A write that came too late is told what stands there: that is a look, and brings the marks of who wrote it.
+#[test]
+fn a_write_that_came_too_late_brings_the_marks_of_what_it_is_told() {
+    let mut kit = two();
+    kit.asks(&at("a"), &[("c1", "read", json!({"q": 1}))]);
+    kit.tool_brings(&at("a"), "c1", Taint::BOTH);
+    kit.asks(&at("a"), &[("c2", "state_set", json!({"key": "k", "value": "secret"}))]);
+    kit.asks(&at("b"), &[("c1", "state_set", json!({"key": "other", "value": 1}))]);
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::NONE, "a write that is taken tells nothing");
+    kit.asks(&at("b"), &[("c2", "state_set", json!({"key": "k", "value": 1, "expected_version": 0}))]);
+    assert!(kit.told("c2").contains("secret"), "{}", kit.told("c2"));
+    assert_eq!(kit.task.runs[&at("b")].taint, Taint::BOTH);
+}
+
+/// What a person says to an agent may be a password.
+#[test]
+fn what_a_person_answers_is_private_and_a_refusal_is_not() {
+    for (said, marks) in [(yes(), Taint::PRIVATE), (Answer::Deny { reason: None }, Taint::NONE)] {
+        let mut kit = two();
+        kit.asks(&at("a"), &[("c1", "ask_human", json!({"question": "Which password?"}))]);
+        kit.give(answer("a", 1, "c1", said)).unwrap();
+        assert_eq!(kit.task.runs[&at("a")].taint, marks);
+    }
 }
 
 #[test]
@@ -174,6 +215,55 @@ fn a_held_agent_makes_no_new_call_and_a_removed_one_loses_nothing() {
         (2, 2, 1),
         "turn 1 is kept, turn 2 is asked for again"
     );
+}
+
+/// An agent that is held uses up no time, tries nothing again, condenses nothing, and sends nothing that waited for its time.
+#[test]
+fn while_an_agent_is_held_its_clock_stands_and_nothing_is_sent() {
+    let start = || {
+        let mut kit = Kit::planned(TaskSpec { step_timeout_s: 60, ..spec() }, &[("a", &[]), ("b", &[])]);
+        kit.seat(&at("a"));
+        kit
+    };
+    let hold = |kit: &mut Kit, held| kit.says_person(Command::HoldAgent { agent: kit.agent(&at("a")), held });
+    // Its time.
+    let mut kit = start();
+    kit.wait_s(50);
+    hold(&mut kit, true);
+    kit.wait_s(1_000);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), Vec::<&str>::new());
+    assert!(!kit.pending().contains(&"deadline a".to_owned()));
+    hold(&mut kit, false);
+    kit.wait_s(9);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), Vec::<&str>::new());
+    kit.wait_s(1);
+    assert_eq!(kit.kinds(Input::StepDeadline { place: at("a") }), ["run_failed"]);
+    // A call that failed is made again when the agent goes on.
+    let mut kit = start();
+    hold(&mut kit, true);
+    assert_eq!(kinds(&kit.fails(&at("a"), crate::kit::failed(FailureClass::Overloaded))), ["model_failed"]);
+    assert_eq!(kinds(&hold(&mut kit, false)), ["run_held", "model_requested"]);
+    // One that waits for its time is not sent, and was not when somebody else takes the place.
+    let mut kit = start();
+    let mut slow = crate::kit::failed(FailureClass::RateLimited);
+    slow.retry_after_ms = Some(60_000);
+    kit.fails(&at("a"), slow);
+    assert_eq!(kit.pending(), ["work a", "a/t1/model 2", "deadline a", "wait b"]);
+    hold(&mut kit, true);
+    assert_eq!(kit.pending(), ["work a", "wait b"]);
+    kit.wait_s(100);
+    assert_eq!(kit.kinds(Input::Unseated { place: at("a") }), ["run_parked"]);
+    kit.seat(&at("a"));
+    assert_eq!(kit.pending(), ["work a", "a/t1/model 2", "deadline a", "wait b"]);
+    assert_eq!(kit.task.account.possibly_billed_calls, 0);
+    // A conversation that became too long is condensed afterwards.
+    let mut kit = start();
+    kit.asks(&at("a"), &[("c1", "look", json!({"q": 1}))]);
+    kit.tool_ends(&at("a"), "c1");
+    hold(&mut kit, true);
+    assert_eq!(kinds(&kit.fails(&at("a"), crate::kit::failed(FailureClass::ContextExceeded))), ["model_failed"]);
+    hold(&mut kit, false);
+    assert!(kit.task.runs[&at("a")].current().unwrap().compact);
 }
 
 #[test]
@@ -237,6 +327,21 @@ fn a_conversation_that_is_too_long_is_condensed_once_and_then_given_up() {
     assert_eq!(&kit.error_at(&at("b"))[..16], "context-overflow");
 }
 
+/// Nothing is asked while the task is held, so it is not condensed at once; its calls are not run for that.
+#[test]
+fn a_reply_that_does_not_fit_starts_none_of_its_calls() {
+    let mut kit = two();
+    kit.asks(&at("a"), &[("c1", "look", json!({"q": 1}))]);
+    kit.tool_ends(&at("a"), "c1");
+    kit.draining = true;
+    let events = kit.says(&at("a"), vec![call("c2", "pay", json!({"q": 1})), call("c3", "hack", json!({}))], StopReason::ContextExceeded);
+    assert_eq!(kinds(&events), ["model_replied", "tool_settled", "tool_settled"]);
+    kit.draining = false;
+    let events = kit.give(Input::Claimed { epoch: 2 }).unwrap();
+    assert!(!kinds(&events).contains(&"tool_requested"), "{:?}", kinds(&events));
+    assert!(kit.task.runs[&at("a")].current().unwrap().compact, "what was put off is done now");
+}
+
 // ---------- voters ----------
 
 fn seat(round: u8, seat: u8) -> Place {
@@ -292,6 +397,40 @@ fn a_lost_ballot_is_followed_by_one_revision_and_one_more_ballot() {
     vote(&mut kit, 3, 1, "approve");
     vote(&mut kit, 3, 2, "approve");
     assert_eq!(kit.status(), Status::Completed);
+}
+
+/// After a cancel or a time-out the voters have their whole time again, from when the task goes on.
+#[test]
+fn a_ballot_that_stood_open_has_its_time_again_after_a_retry() {
+    let mut kit = ballot(majority());
+    kit.wait_s(200);
+    kit.says_person(Command::Cancel { reason: None });
+    kit.wait_s(10_000);
+    kit.says_person(Command::Retry {});
+    kit.wait_s(10_000);
+    kit.seat(&seat(1, 1));
+    kit.wait_s(299);
+    kit.give(Input::StepDeadline { place: seat(1, 1) }).unwrap();
+    assert_eq!((kit.task.ballots[0].outcome, kit.places().contains("@vote1.1=RUNNING")), (None, true));
+    kit.wait_s(1);
+    kit.give(Input::StepDeadline { place: seat(1, 1) }).unwrap();
+    assert!(kit.places().contains("@vote1.1=FAILED"), "{}", kit.places());
+}
+
+/// The planner's short way would pass the voters by.
+#[test]
+fn a_result_that_is_voted_on_is_not_answered_at_once() {
+    let mut kit = Kit::new(TaskSpec { consensus: Some(majority()), ..spec() });
+    kit.seat(&Place::Plan);
+    let events = kit.says(&Place::Plan, vec![call("c1", "answer", json!({"text": "42"}))], StopReason::ToolUse);
+    assert_eq!(kinds(&events), ["model_replied", "tool_settled", "plan_rejected", "model_requested"]);
+    assert_eq!(kit.told("c1"), "Invalid: refused: the result of this task is voted on: call submit_plan, with one step if it is trivial");
+    let offered = |consensus| {
+        let spec = TaskSpec { consensus, ..spec() };
+        let tools = maos_engine::plan::coordinator_tools(&spec, &kit.limits, maos_engine::plan::PlanForm::Free);
+        tools.into_iter().map(|t| t.name).collect::<Vec<_>>()
+    };
+    assert_eq!((offered(None).len(), offered(Some(majority()))), (2, vec!["submit_plan".to_owned()]));
 }
 
 #[test]

@@ -3,7 +3,7 @@ use crate::kit::{Kit, at, call, plan, spec, text};
 use maos_engine::ids::{AgentType, EffectId, Place, StepId};
 use maos_engine::limits::Limits;
 use maos_engine::message::StopReason;
-use maos_engine::plan::{Plan, coordinator_tools, title_of};
+use maos_engine::plan::{Plan, PlanForm, coordinator_tools, offered, title_of, usual};
 use maos_engine::spec::TaskSpec;
 use maos_engine::status::{Status, TaskType};
 use proptest::prelude::*;
@@ -191,4 +191,44 @@ fn a_step_starts_when_its_last_dependency_ends_and_the_longest_way_goes_first() 
     assert_eq!(kit.places(), "@plan=COMPLETED a=COMPLETED b=READY c=PENDING d=READY e=PENDING");
     kit.does(&at("d"));
     assert_eq!(kit.places(), "@plan=COMPLETED a=COMPLETED b=READY c=PENDING d=COMPLETED e=READY");
+}
+
+/// One agent does the whole task: it should have the tools for it.
+#[test]
+fn who_does_a_task_alone_follows_from_its_words() {
+    let kind_of = |description: &str, kind| {
+        let plan = Plan::single(&TaskSpec { description: description.into(), kind, ..spec() });
+        plan.steps[0].agent_type.as_ref().unwrap().to_string()
+    };
+    for (description, want) in [
+        ("Create a Python REST API", "coder"),
+        ("Fix the login of our website.", "coder"),
+        ("Write a script that reads data.csv", "coder"),
+        ("Add tests for the parser module", "coder"),
+        ("Analyze sales.csv and plot the trend", "analyst"),
+        ("Which trends are in this table?", "analyst"),
+        ("Compare Python, Rust and Java for servers", "researcher"),
+        ("Summarize the news of the week", "researcher"),
+        ("Write a poem", "researcher"),
+    ] {
+        assert_eq!(kind_of(description, None), want, "{description}");
+    }
+    assert_eq!(kind_of("Fix the bug", Some(TaskType::Research)), "researcher", "the kind of the task has the first word");
+    let named = TaskSpec { agent_type: Some(AgentType::new("reviewer").unwrap()), description: "Fix the bug".into(), ..spec() };
+    assert_eq!(Plan::single(&named).steps[0].agent_type, named.agent_type);
+}
+
+/// People's own types are offered to the planner, take steps, and are not made voters.
+#[test]
+fn peoples_own_types_are_offered_to_the_planner() {
+    let own = AgentType::new("security-reviewer").unwrap();
+    let with = TaskSpec { own_types: vec![own.clone()], ..spec() };
+    let args = json!({"steps": [{"id": "a", "instructions": "Look.", "agent_type": "security-reviewer"}]});
+    assert_eq!(Plan::check(&args, &with, &Limits::default()).unwrap().steps[0].agent_type, Some(own.clone()));
+    assert!(Plan::check(&args, &spec(), &Limits::default()).unwrap_err().contains("available: researcher"));
+    assert!(offered(&with).contains(&own) && !usual(&with).contains(&own));
+    let schema = coordinator_tools(&with, &Limits::default(), PlanForm::Free)[0].input_schema.to_string();
+    assert!(schema.contains("security-reviewer"), "{schema}");
+    let forced = TaskSpec { agent_type: Some(AgentType::new("coder").unwrap()), ..with };
+    assert_eq!(offered(&forced), usual(&forced));
 }

@@ -9,6 +9,7 @@ use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Us
 use maos_engine::money::Money;
 use maos_engine::spec::{Attachment, TaskSpec};
 use maos_engine::status::{Priority, TaskType};
+use maos_engine::taint::Taint;
 use maos_engine::task::Task;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ impl ToolTable for Tools {
     }
     fn manner(&self, name: &str) -> Option<Manner> {
         let known = name != "gone" || self.broken == Broken::NeverIsSafe;
-        known.then(|| Manner { repeat: self.class(name), writes: name == "never_mail" })
+        known.then(|| Manner { repeat: self.class(name), writes: name == "never_mail", brings: Taint::NONE })
     }
 }
 
@@ -98,6 +99,9 @@ pub(crate) fn failure(dice: &mut Dice) -> CallError {
         possibly_billed: dice.one_in(3),
     }
 }
+
+/// A tool that no check lets through: it must never be started.
+pub(crate) const NO_SUCH_TOOL: &str = "no_such_tool";
 
 /// What a model says at a place. Once in `odd` it is not what it should be.
 pub(crate) fn reply(dice: &mut Dice, place: &Place, odd: u64) -> Reply {
@@ -198,6 +202,8 @@ fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
         3 => (vec![text], StopReason::PauseTurn),
         4 if dice.one_in(3) => (vec![text], StopReason::Refusal),
         5 if dice.one_in(3) => (vec![], StopReason::ContextExceeded),
+        // What does not fit may still ask for something nobody checked.
+        11 if dice.one_in(3) => (vec![tool("c1", NO_SUCH_TOOL, json!({}))], StopReason::ContextExceeded),
         6 if dice.one_in(3) => (vec![text], unknown),
         7 => (vec![look("same"), look("same")], StopReason::ToolUse),
         8 => (vec![look(""), look("a/b/c")], StopReason::EndTurn),
@@ -210,7 +216,7 @@ fn odd_content(dice: &mut Dice, place: &Place) -> (Vec<Block>, StopReason) {
             (many.collect(), StopReason::ToolUse)
         }
         _ if *place == Place::Plan => (vec![bad_plan(dice)], StopReason::ToolUse),
-        _ => (vec![tool("c1", "no_such_tool", json!({}))], StopReason::ToolUse),
+        _ => (vec![tool("c1", NO_SUCH_TOOL, json!({}))], StopReason::ToolUse),
     }
 }
 
@@ -245,6 +251,7 @@ pub(crate) fn wish(dice: &mut Dice, known: &[TaskId]) -> TaskSpec {
         priority: dice.pick(Priority::ALL),
         max_agents: u32::try_from(dice.range(1, 5)).expect("small"),
         agent_type: None,
+        own_types: vec![],
         timeout_s: dice.one_in(3).then(|| dice.range(1, 4_000)),
         step_timeout_s: dice.pick(&[0, 0, 5, 60, 3_600]),
         max_cost: dice.one_in(2).then(|| Money(i64::try_from(dice.range(10, 300)).expect("small"))),

@@ -45,6 +45,8 @@ pub(crate) struct Checker {
     depends: BTreeMap<Place, Vec<Place>>,
     completed: BTreeSet<Place>,
     running: BTreeMap<Place, AgentId>,
+    /// Places whose agent a person holds, and since when.
+    held: BTreeMap<Place, Time>,
     open: BTreeMap<EffectId, OpenCall>,
     attempts: BTreeMap<EffectId, u32>,
     /// Model calls whose result is committed.
@@ -96,7 +98,9 @@ impl Checker {
         let at_work = self.running.contains_key(place);
         let cut: Vec<EffectId> = self.open.keys().filter(|e| e.place == *place).cloned().collect();
         for effect in cut {
-            let sent = at_work && self.open[&effect].not_before <= sent_by;
+            let due = self.open[&effect].not_before;
+            let held_back = self.held.get(place).is_some_and(|since| due > since.plus_ms(ABORT_MS_MAX));
+            let sent = at_work && due <= sent_by && !held_back;
             self.close(&effect, sent).expect("it is open");
         }
     }
@@ -142,10 +146,12 @@ impl Checker {
             }
             Event::RunStarted { place, agent, .. } => self.read_start(place, agent),
             Event::RunParked { place } => {
+                self.held.remove(place);
                 ensure!(self.running.remove(place).is_some(), "{place} was left by nobody");
                 Ok(())
             }
             Event::RunWaiting { .. }
+            | Event::RunHeld { .. }
             | Event::HumanAsked { .. }
             | Event::HumanAnswered { .. }
             | Event::BallotOpened { .. }
@@ -190,7 +196,7 @@ impl Checker {
                     result.place
                 );
                 let agreed = self.ballots.values().next_back() == Some(&Some(Outcome::Approved));
-                ensure!(!self.must_agree || result.answer || agreed, "completed without the voters' agreement");
+                ensure!(!self.must_agree || agreed, "completed without the voters' agreement");
                 self.end_all(at, Status::Completed)
             }
             Event::Failed { .. } => self.end_all(at, Status::Failed),
@@ -205,6 +211,14 @@ impl Checker {
             Event::RunWaiting { place } => {
                 ensure!(self.running.remove(place).is_some(), "{place} waits for a person and nobody was there");
                 ensure!(!self.open.keys().any(|e| e.place == *place), "{place} waits for a person with a call in flight");
+                Ok(())
+            }
+            Event::RunHeld { place, held } => {
+                if *held {
+                    self.held.insert(place.clone(), at);
+                } else {
+                    self.held.remove(place);
+                }
                 Ok(())
             }
             Event::HumanAsked { effect, .. } => {
@@ -260,6 +274,7 @@ impl Checker {
     }
 
     fn read_start(&mut self, place: &Place, agent: &AgentId) -> Result<(), Violation> {
+        self.held.remove(place);
         self.started = true;
         let new = self.running.insert(place.clone(), agent.clone()).is_none();
         ensure!(self.waits_for.is_empty(), "I11: {place} started before the tasks it waits for completed");
@@ -312,9 +327,15 @@ impl Checker {
                 self.close(effect, *possibly_billed)?;
             }
             Event::ModelInterrupted { effect } => {
-                self.close(effect, true)?;
+                let open = self.close(effect, true)?;
+                let held = self.held.get(&effect.place);
+                ensure!(
+                    held.is_none_or(|since| open.not_before <= since.plus_ms(ABORT_MS_MAX)),
+                    "{effect} waited for its time when its agent was held, and counts as sent"
+                );
             }
-            Event::ToolRequested { effect, repeat, .. } => {
+            Event::ToolRequested { effect, name, repeat, .. } => {
+                ensure!(name != super::actors::NO_SUCH_TOOL, "{effect} is started and no check let it through");
                 let before = self.tools.insert(effect.clone(), (*repeat, false));
                 ensure!(before.is_none(), "{effect} is intended twice");
                 ensure!(self.asked.get(effect) != Some(&false), "{effect} is started without the consent that was asked for");

@@ -16,7 +16,7 @@ impl World {
         let id = self.dice.pick(&ids);
         let state = &self.store.rows[&id].state;
         let asked: Vec<EffectId> = state.asked.iter().cloned().collect();
-        let agents: Vec<AgentId> = state.runs.values().filter_map(|r| r.agent.clone()).collect();
+        let agents: Vec<AgentId> = state.running.iter().filter_map(|p| state.runs[p].agent.clone()).collect();
         let command = match self.dice.below(20) {
             14 if !agents.is_empty() => Command::Unseat { agent: self.dice.pick(&agents) },
             15..=16 if !agents.is_empty() => Command::HoldAgent { agent: self.dice.pick(&agents), held: self.dice.one_in(2) },

@@ -1,7 +1,11 @@
 //! The life of a task.
-use crate::harness::{ended, open, options, until, work};
+use crate::harness::{claude, ended, open, options, until, work};
 use maos_engine::ids::Place;
-use maos_engine::status::{Status, StepStatus};
+use maos_engine::input::Update;
+use maos_engine::money::Money;
+use maos_engine::status::{PauseReason, Status, StepStatus, TaskType};
+use maos_runtime::Submit;
+use maos_script::{Script, Server};
 use std::time::Duration;
 
 const PARALLEL: &str = r#"
@@ -59,6 +63,48 @@ async fn cancel_stops_everything_and_keeps_the_state() {
     }
     runtime.stop(Duration::from_secs(5)).await;
 }
+
+/// The first call is decided on while the task is submitted; a budget that is too small for it holds the task there and then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_held_by_its_budget_at_submit_keeps_no_agent_and_goes_on_when_there_is_money() {
+    let server = Server::start(Script::parse(ONE_ANSWER).unwrap(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = claude(dir.path(), &server);
+    options.models.claude.as_mut().unwrap().model = Some("claude-haiku-5-5".into());
+    let runtime = open(options).await;
+    let dear = Submit { max_cost: Some(Money(1)), max_agents: Some(1), ..work("too dear") };
+    let id = runtime.submit(dear).await.unwrap().task.id.to_string();
+    let task = runtime.view(&id).await.unwrap();
+    assert_eq!((task.status, task.pause.as_ref().map(|p| p.0)), (Status::Paused, Some(PauseReason::Budget)));
+    assert!(runtime.agents().iter().all(|a| a.at.is_none()), "its agent is free");
+    assert_eq!(runtime.status().await.unwrap().live, 0, "nobody holds it");
+    runtime.update(&id, Update { max_cost: Some(Money::USD), ..Update::default() }).await.unwrap();
+    runtime.resume(&id).await.unwrap();
+    assert_eq!(ended(&runtime, &id).await.status, Status::Completed);
+    runtime.stop(Duration::from_secs(5)).await;
+    server.shutdown().await;
+}
+
+/// What the planner may plan with is fixed when the task is submitted, and follows from the kind of work.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_planner_is_given_peoples_own_types_that_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let agents = dir.path().join("agents");
+    std::fs::create_dir(&agents).unwrap();
+    for (name, base) in [("reviewer", "tester"), ("historian", "researcher"), ("coder", "coder")] {
+        std::fs::write(agents.join(format!("{name}.yml")), format!("name: {name}\ntype: {base}\ndescription: Mine.\n")).unwrap();
+    }
+    let mut options = options(dir.path(), ONE_ANSWER);
+    options.tools.agents_dir = Some(agents);
+    let runtime = open(options).await;
+    for (kind, want) in [(None, &["historian", "reviewer"][..]), (Some(TaskType::Coding), &["reviewer"]), (Some(TaskType::Analysis), &[])] {
+        let task = runtime.submit(Submit { kind, ..work("x") }).await.unwrap().task;
+        assert_eq!(task.spec.own_types.iter().map(ToString::to_string).collect::<Vec<_>>(), want, "{kind:?}");
+    }
+    runtime.stop(Duration::ZERO).await;
+}
+
+const ONE_ANSWER: &str = "rules:\n  - match: {}\n    reply: { text: done }\n";
 
 async fn until_free(runtime: &maos_runtime::Runtime) {
     let mut hints = runtime.hints();

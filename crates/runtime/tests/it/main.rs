@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 mod harness;
 mod life;
+mod marks;
 mod prefix;
 mod provider_search;

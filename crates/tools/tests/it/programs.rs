@@ -172,3 +172,17 @@ async fn arguments_are_refused_in_words_before_anything_happens() {
         assert!(tool.outward(&json!({})).is_none(), "{name}");
     }
 }
+
+/// What a program fetches was written by strangers, and goes into what it prints and the files it makes.
+#[tokio::test]
+async fn programs_with_a_network_bring_text_of_strangers() {
+    let dir = tempfile::tempdir().unwrap();
+    let helper = Helper { program: env!("CARGO_BIN_EXE_maos-tools-helper").into(), prefix: Vec::new() };
+    let sandbox = Arc::new(Sandbox::choose(Choice::Namespaces, helper, &dir.path().join("state")).await.unwrap());
+    for (egress, brings) in [(None, Taint::PRIVATE), (Some(dir.path().join("proxy.sock")), Taint::BOTH)] {
+        for tool in run::tools(&sandbox, egress.clone()) {
+            assert_eq!(tool.nature().brings, brings, "{}", tool.spec().name);
+            assert_eq!(tool.outward(&json!({})).is_some(), egress.is_some());
+        }
+    }
+}
