@@ -408,6 +408,11 @@ impl Runtime {
         self.command(&task, Command::Update(update), |t| t.revision > task.revision || t.status.is_terminal()).await
     }
 
+    /// Why a task is put aside until the next start of the node; `None` if it is not.
+    pub fn why_quarantined(&self, task: &TaskId) -> Option<String> {
+        self.node.why_quarantined(task)
+    }
+
     /// Posts a command and waits (shortly) until the holder of the task has acted on it. The command is durable from the post on; if the
     /// wait is over first, the state as it is then is returned.
     pub(crate) async fn command(&self, task: &Task, command: Command, done: impl Fn(&Task) -> bool) -> Result<Arc<Task>> {
@@ -415,6 +420,10 @@ impl Runtime {
         let mut hints = self.node.bus.hints();
         if !self.node.store.post(task.id.as_str(), json, clock::now().0).await? {
             return Err(RuntimeError::NoTask(task.id.to_string()));
+        }
+        // Kept all the same: a cancellation is the way to be rid of a task that fails each time it is taken up.
+        if let Some(why) = self.why_quarantined(&task.id) {
+            return Err(RuntimeError::Quarantined { task: task.id.clone(), why });
         }
         self.node.tell(&task.id, Msg::Mail);
         self.node.wake.notify_one();

@@ -130,6 +130,8 @@ pub(crate) struct Worker {
     /// What the workspace's own AGENTS.md says, for coding agents.
     instructions: Option<String>,
     ballot_opened: bool,
+    /// It has committed something since it took the task.
+    went_on: bool,
     holds: Holds,
     snapshot_at: u64,
 }
@@ -166,6 +168,7 @@ impl Worker {
             given: vec![],
             instructions: None,
             ballot_opened: false,
+            went_on: false,
             holds,
             snapshot_at: 0,
         }
@@ -418,6 +421,10 @@ impl Worker {
 
     fn committed(&mut self, events: &[Recorded], head: Head, first_gseq: u64) {
         self.head = head;
+        // The first commit only takes the task over: a worker that fails right behind it would be started again for ever.
+        if std::mem::replace(&mut self.went_on, true) {
+            self.node.worker_goes_on(&self.id);
+        }
         self.node.published(&self.id, events, first_gseq);
         let task = self.drive.task();
         if task.status.is_terminal() {

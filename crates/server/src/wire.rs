@@ -52,7 +52,7 @@ impl Wire {
 
     fn task(&self, task: &maos_engine::task::Task) -> Task {
         let shown = convert::task(&task.id, &task.summary(), &task.spec, &task.at_work(usize::MAX), &self.dashboard);
-        Task { consensus: convert::consensus(task), ..shown }
+        convert::put_aside(Task { consensus: convert::consensus(task), ..shown }, self.runtime.why_quarantined(&task.id))
     }
 
     /// Whether a person changed the task behind this revision. What agents did since is no reason to refuse a person's change: a running
@@ -120,7 +120,11 @@ impl Tasks for Wire {
         rows.truncate(limit as usize);
         let point = |c: &Cursor| Point { priority: c.priority, created_us: c.created_at, task_id: c.task.clone() };
         let next = rows.last().filter(|_| more).map(|r| point(&r.cursor));
-        let tasks = rows.iter().map(|r| convert::task(&r.id, &r.summary, &r.summary.spec, &r.summary.agents, &self.dashboard)).collect();
+        let row = |r: &maos_runtime::Listed| {
+            let shown = convert::task(&r.id, &r.summary, &r.summary.spec, &r.summary.agents, &self.dashboard);
+            convert::put_aside(shown, self.runtime.why_quarantined(&r.id))
+        };
+        let tasks = rows.iter().map(row).collect();
         Ok(Listed { tasks, next, total })
     }
 

@@ -140,6 +140,20 @@ fn error(id: &TaskId, summary: &Summary) -> Option<TaskError> {
     Some(TaskError { code: reason.as_str().into(), detail: message.clone(), hint: Some(hint), retryable: true, step_id: None })
 }
 
+/// A task that is put aside: its journal says what it was doing, and nobody is doing it.
+pub(super) fn put_aside(task: Task, why: Option<String>) -> Task {
+    let Some(why) = why else { return task };
+    let error = TaskError {
+        code: "quarantined".into(),
+        detail: format!("it is put aside (quarantined): {why}"),
+        hint: Some("maos restart takes it up again; maos health names all that are put aside".into()),
+        retryable: true,
+        step_id: None,
+    };
+    let progress = Progress { message: Some("put aside (quarantined)".into()), ..task.progress };
+    Task { error: Some(error), progress, agents: vec![], ..task }
+}
+
 fn progress(summary: &Summary) -> Progress {
     let p = &summary.progress;
     let percent = match (summary.status, p.total) {
