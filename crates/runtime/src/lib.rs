@@ -31,7 +31,7 @@ pub use error::{Result, RuntimeError};
 pub use figures::AgentFigures;
 pub use files::{ATTACHMENTS_MAX, Artifact, Incoming, UPLOAD_BYTES_MAX, Upload};
 pub use options::{ConsensusOptions, Options};
-pub use people::{ANSWER_BYTES_MAX, Question};
+pub use people::{ANSWER_BYTES_MAX, Answered, Question};
 pub use pool::{AgentMetrics, SPAWN_MAX, Spawn};
 pub use status::{AgentView, ModelView, NodeStatus, Readiness};
 pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};

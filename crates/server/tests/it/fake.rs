@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use maos_api::agents::{Agent, AgentMetrics, AgentSpawn, AgentType};
 use maos_api::analysis::{Analysis, Waits};
 use maos_api::files::{Artifact, Upload};
-use maos_api::people::{Question, QuestionKind};
+use maos_api::people::{Answered, Question, QuestionKind};
 use maos_api::plan::Plan;
 use maos_api::query::{AgentQuery, OutputQuery, TaskQuery, TaskSort};
 use maos_api::shared::{Message, Output, StateEntry};
@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) agents: BTreeMap<String, Agent>,
     /// Open questions, and by their ids the answers that were given.
     pub(crate) questions: Vec<Question>,
+    /// Answers are kept, but do not count yet.
+    pub(crate) answers_wait: bool,
     pub(crate) answers: BTreeMap<String, Answer>,
     /// Uploaded files by id.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
@@ -498,7 +500,7 @@ impl People for Fake {
         self.find(task)?;
         Ok(self.state().questions.iter().filter(|q| q.task_id == task).cloned().collect())
     }
-    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Task> {
+    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Answered> {
         let found = self.find(task)?;
         let open = self.questions(task).await?;
         let mut state = self.state();
@@ -512,7 +514,7 @@ impl People for Fake {
         };
         state.questions.retain(|q| q.question_id != id);
         state.answers.insert(id, answer);
-        Ok(found)
+        Ok(Answered { task: found, applied: !state.answers_wait })
     }
 }
 

@@ -9,6 +9,7 @@ use maos_api::query::{AgentQuery, EventQuery};
 use maos_api::stream::StreamItem;
 use maos_api::votes::{BallotOutcome, VoteChoice, VotingStrategy};
 use maos_api::{AgentStatus, Client, Event, EventType, ProblemCode, StepState, TaskStatus, TaskSubmit};
+use maos_engine::event::Answer as Given;
 use maos_runtime::tools::Approval;
 use serde_json::json;
 
@@ -98,8 +99,12 @@ async fn consent_is_bound_to_the_arguments_shown() {
         assert_eq!(q.arguments, Some(json!({"path": "out/a.csv", "content": "1,2\n"})), "the exact arguments");
         assert!(c.artifacts(&id).await.unwrap().data.is_empty(), "nothing is written before consent");
         assert_eq!(c.plan(&id).await.unwrap().steps[0].state, StepState::Waiting);
+        let blind = TaskInput { approve: Some(true), ..TaskInput::default() };
+        let refused = c.answer(&id, &blind, None).await.unwrap_err();
+        assert_eq!(refused.problem().unwrap().errors[0].pointer.as_deref(), Some("/question"), "consent names its call");
         let reason = (!approve).then(|| "not there".to_owned());
-        c.answer(&id, &TaskInput { approve: Some(approve), reason, ..TaskInput::default() }, None).await.unwrap();
+        let answer = TaskInput { question: Some(q.question_id), approve: Some(approve), reason, ..TaskInput::default() };
+        assert!(c.answer(&id, &answer, None).await.unwrap().applied);
         let task = c.task_wait(&id, 60_000).await.unwrap();
         assert_eq!(task.status, TaskStatus::Completed);
         let artifacts = c.artifacts(&id).await.unwrap().data;
@@ -114,6 +119,25 @@ async fn consent_is_bound_to_the_arguments_shown() {
             assert!(c.results(&id, None).await.unwrap().result.unwrap().text.contains("not there"), "the agent is told why");
         }
     }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_answers_given_at_once_one_counts_and_the_other_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let c = &node.client;
+    let id = c.submit_task(&one("WRITE", "coder"), None).await.unwrap().task_id;
+    wait_for(c, &id, EventType::TaskInputRequested).await;
+    let question = Some(c.questions(&id).await.unwrap().data.remove(0).question_id);
+    // Both read the question while it is open: the runtime is asked directly, so that neither waits for the other.
+    let approve = node.runtime().answer(&id, question.as_deref(), Given::Approve {});
+    let deny = node.runtime().answer(&id, question.as_deref(), Given::Deny { reason: None });
+    let (approved, denied) = tokio::join!(approve, deny);
+    let losers: Vec<_> = [approved.map(|a| a.applied), denied.map(|a| a.applied)].into_iter().filter(Result::is_err).collect();
+    assert_eq!(losers.len(), 1, "{losers:?}");
+    assert!(matches!(losers[0], Err(maos_runtime::RuntimeError::NoQuestion { answered: true, .. })), "{losers:?}");
+    c.task_wait(&id, 60_000).await.unwrap();
     node.stop().await;
 }
 
