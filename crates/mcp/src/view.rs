@@ -21,6 +21,7 @@ pub(crate) fn task(task: &Task) -> Value {
         "steps_completed": task.progress.completed,
         "steps_total": task.progress.total,
         "activity": task.progress.message,
+        "questions": task.questions,
         "cost_usd": task.cost.amount,
         "created_at": task.created_at,
         "finished_at": task.finished_at,
@@ -42,6 +43,7 @@ pub(crate) fn task_schema() -> Value {
             "steps_completed": {"type": "integer"},
             "steps_total": {"type": "integer", "description": "0 while there is no plan."},
             "activity": {"type": ["string", "null"]},
+            "questions": {"type": "integer", "description": "Questions and requests for consent that wait for a person; what asked goes on only when they are answered."},
             "cost_usd": {"type": ["string", "number", "null"], "description": "null when a price is unknown."},
             "created_at": {"type": "string"},
             "finished_at": {"type": ["string", "null"]},
@@ -58,8 +60,12 @@ pub(crate) fn sentence(task: &Task) -> String {
         total => format!(", {} of {total} steps done", task.progress.completed),
     };
     let why = task.error.as_ref().map(|e| format!(" {}", e.detail)).unwrap_or_default();
+    let asked = match task.questions {
+        0 => String::new(),
+        n => format!(" {n} of its calls wait for a person's answer: read them with get_questions, or `maos task input {}`.", task.task_id),
+    };
     let next = if task.status.is_final() { " Read what came out of it with get_results." } else { "" };
-    format!("{} is {}{steps}.{why}{next}", task.task_id, task.status)
+    format!("{} is {}{steps}.{why}{asked}{next}", task.task_id, task.status)
 }
 
 /// What came out of a task.

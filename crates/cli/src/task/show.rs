@@ -1,5 +1,5 @@
 //! `maos task show`.
-use super::{cost, dollars, input, plan_text, ran_for_text, status_cell, tokens};
+use super::{cost, dollars, input, plan_text, ran_for_text, task_status_cell, tokens};
 use crate::app::App;
 use crate::client;
 use crate::error::Outcome;
@@ -70,7 +70,7 @@ fn text(app: &App, task: &Task, open: &[Question]) -> String {
     let time = |time: maos_api::Time| format!("{time} ({})", ago(now - time.as_millis()));
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("Task", Cell::styled(task.task_id.clone(), Style::Bold)),
-        ("Status", status_cell(&app.ui, task.status)),
+        ("Status", task_status_cell(&app.ui, task)),
         ("Type", task.task_type.map_or("not given", maos_api::TaskType::as_str).into()),
         ("Priority", task.priority.as_str().into()),
         ("Steps", format!("{} of {} done", task.progress.completed, task.progress.total).into()),
