@@ -5,7 +5,7 @@ use crate::error::{Result, RuntimeError};
 use crate::node::Node;
 use maos_engine::body::hex;
 use maos_engine::ids::TaskId;
-use maos_engine::spec::{Attachment, TaskSpec};
+use maos_engine::spec::Attachment;
 use maos_sandbox::{Entry, FileError, Kind, Workspace};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -107,12 +107,12 @@ impl Node {
     ///
     /// # Errors
     /// The folder cannot be made, or an attachment is gone.
-    pub(crate) fn workspace(&self, task: &TaskId, spec: &TaskSpec) -> Result<Arc<Workspace>> {
+    pub(crate) fn workspace(&self, task: &TaskId, attachments: &[Attachment]) -> Result<Arc<Workspace>> {
         let dir = self.data_dir.join("workspaces").join(task.as_str());
         let workspace = Workspace::open(&dir, self.settings().tools.quota).map_err(|e| io(&dir, &e))?;
         let filled = dir.join("attached");
-        if !spec.attachments.is_empty() && !filled.exists() {
-            for file in &spec.attachments {
+        if !attachments.is_empty() && !filled.exists() {
+            for file in attachments {
                 let from = self.data_dir.join("uploads").join(&file.sha256);
                 let mut content = File::open(&from).map_err(|e| io(&from, &e))?;
                 workspace.import(&file.name, &mut content, UPLOAD_BYTES_MAX).map_err(|e| file_error(&file.name, &e))?;
@@ -174,7 +174,7 @@ impl Runtime {
         }
         let node = Arc::clone(&self.node);
         blocking(move || {
-            let workspace = node.workspace(&task.id, &task.spec)?;
+            let workspace = node.workspace(&task.id, &task.spec.attachments)?;
             let listing = workspace.list("", LISTED_MAX.0, LISTED_MAX.1).map_err(|e| file_error("", &e))?;
             let attached = |e: &Entry, name: &str| task.spec.attachments.iter().any(|a| a.name == name && a.bytes == e.size);
             // A program of an agent may have made what would steer others where the files are taken to: that stays here.
@@ -202,7 +202,7 @@ impl Runtime {
                 let why = "it would steer programs or agents where it is taken to, so it is not given out".to_owned();
                 return Err(RuntimeError::NoFile { name, why });
             }
-            let workspace = node.workspace(&task.id, &task.spec)?;
+            let workspace = node.workspace(&task.id, &task.spec.attachments)?;
             workspace.open_file(&name).map_err(|e| file_error(&name, &e))
         })
         .await

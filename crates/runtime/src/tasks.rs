@@ -96,6 +96,8 @@ pub struct Outcome {
     pub text: Option<String>,
     /// Outputs of the steps completed so far, in order of the plan.
     pub partial: Vec<StepOutput>,
+    /// The joined or revised text that is not the result: voters have not accepted it, or not yet. The output of a step is not repeated here.
+    pub draft: Option<String>,
 }
 
 /// The text of one model call.
@@ -312,7 +314,8 @@ impl Runtime {
         let partial =
             task.steps().filter_map(|(s, r)| Some(StepOutput { step: s.id.clone(), title: s.title.clone(), text: output(r)? })).collect();
         let text = task.result.as_ref().map(|at| bodies.text(&task, at));
-        Ok(Outcome { task, text, partial })
+        let draft = task.draft().filter(|at| task.result.is_none() && at.place.step().is_none()).map(|at| bodies.text(&task, at));
+        Ok(Outcome { task, text, partial, draft })
     }
 
     /// What models have written, call by call in order of the plan: committed replies, and the text of calls in flight.

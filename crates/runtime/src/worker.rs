@@ -16,6 +16,7 @@ use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, AgentType, EffectId, TaskId};
 use maos_engine::input::{Command, Input};
 use maos_engine::pool::{Known, Want};
+use maos_engine::spec::Attachment;
 use maos_engine::status::Status;
 use maos_engine::task::Task;
 use maos_store::{Appended, Commit, Head, Lease, NewDoc, NewEvent, StoreError, TaskRow};
@@ -129,6 +130,8 @@ pub(crate) struct Worker {
     given: Given,
     /// What the workspace's own AGENTS.md says, for coding agents.
     instructions: Option<String>,
+    /// Files given with the task; they never change.
+    attachments: Arc<[Attachment]>,
     ballot_opened: bool,
     /// It has committed something since it took the task.
     went_on: bool,
@@ -154,6 +157,7 @@ impl Worker {
         prepared: BTreeMap<EffectId, Prepared>,
     ) -> Self {
         let holds = Holds::of(drive.task());
+        let attachments = drive.task().spec.attachments.clone().into();
         Self {
             id: drive.task().id.clone(),
             node,
@@ -167,6 +171,7 @@ impl Worker {
             bodies: Bodies::default(),
             given: vec![],
             instructions: None,
+            attachments,
             ballot_opened: false,
             went_on: false,
             holds,
@@ -496,7 +501,7 @@ impl Worker {
             Action::Tool { effect, name, .. } => {
                 let call = perform::ToolCall {
                     task: self.id.clone(),
-                    spec: task.spec.clone(),
+                    attachments: Arc::clone(&self.attachments),
                     agent: task.runs.get(&effect.place).and_then(|r| r.agent.clone()).expect("a tool in flight has an agent"),
                     effect: effect.clone(),
                     name: name.clone(),

@@ -87,7 +87,7 @@ fn text(app: &App, task: &Task, open: &[Question]) -> String {
     add("Timeout", task.timeout.map(|s| crate::config::value::format_duration(std::time::Duration::from_secs(s))));
     add("Agent type", task.agent_type.clone());
     add("Attempt", (task.attempt > 1).then(|| task.attempt.to_string()));
-    add("Files", (!task.attachments.is_empty()).then(|| clean_line(&names(task))));
+    add("Files", (task.attachments_total > 0).then(|| clean_line(&names(task))));
     add("Labels", (!task.labels.is_empty()).then(|| task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")));
     add("Depends on", (!task.depends_on.is_empty()).then(|| task.depends_on.join(", ")));
     add("Waits for", (!task.blocked_by.is_empty()).then(|| task.blocked_by.join(", ")));

@@ -89,6 +89,10 @@ pub(super) fn agent_status(s: engine::AgentStatus) -> AgentStatus {
         engine::AgentStatus::Terminated => AgentStatus::Terminated,
     }
 }
+/// As the pool says it of an agent that is held.
+pub(super) fn at_work_status(a: &AtWork) -> AgentStatus {
+    if a.held { AgentStatus::Paused } else { AgentStatus::Busy }
+}
 pub(super) fn tokens(u: &Usage) -> Tokens {
     Tokens {
         input_tokens: u.input_tokens,
@@ -216,7 +220,7 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
     let agent = |a: &AtWork| TaskAgent {
         agent_id: a.agent.to_string(),
         agent_type: a.kind.to_string(),
-        status: AgentStatus::Busy,
+        status: at_work_status(a),
         step_id: a.place.step().map(ToString::to_string),
         last_activity_at: Some(time(a.since)),
         activity: Some(a.activity.clone()),
@@ -236,6 +240,7 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
         consensus_threshold: spec.consensus.and_then(|c| c.threshold_milli).map(milli),
         consensus: None,
         attachments: spec.attachments.iter().map(|a| Attachment { name: a.name.clone(), file_id: a.sha256.clone() }).collect(),
+        attachments_total: u64::from(summary.attachments).max(spec.attachments.len() as u64),
         questions: summary.questions,
         context: spec.context.clone(),
         constraints: spec.constraints.clone(),

@@ -19,6 +19,7 @@ async fn the_guides_sample() {
         "agent_type",
         "agents",
         "attachments",
+            "attachments_total",
         "attempt",
         "batch_id",
         "blocked_by",

@@ -152,7 +152,9 @@ async fn attached_files_are_read_by_agents_and_are_no_artifacts() {
     assert_eq!(upload, same, "the same content is the same file");
     let attachments = vec![Attachment { name: "in/a.csv".into(), file_id: upload.file_id }];
     let task = c.submit_task(&TaskSubmit { attachments: attachments.clone(), ..one("READ", "analyst") }, None).await.unwrap();
-    assert_eq!(task.attachments, attachments);
+    assert_eq!((&task.attachments, task.attachments_total), (&attachments, 1));
+    let row = c.tasks(&maos_api::query::TaskQuery::default()).await.unwrap().data.remove(0);
+    assert_eq!((row.attachments.len(), row.attachments_total), (0, 1), "a row is written with each commit, so it only counts them");
     c.task_wait(&task.task_id, 60_000).await.unwrap();
     let results = c.results(&task.task_id, None).await.unwrap();
     assert!(results.result.as_ref().unwrap().text.contains("2024,7"), "{results:?}");
@@ -189,6 +191,14 @@ async fn agents_are_spawned_held_and_ended() {
     wait_for(c, &id, EventType::StepStarted).await;
     let busy = c.agents(&AgentQuery { status: vec![AgentStatus::Busy], ..AgentQuery::default() }).await.unwrap().data;
     assert_eq!((busy.len(), busy[0].agent_id.as_str(), busy[0].task_id.as_deref()), (1, "agent_coder_003", Some(id.as_str())));
+    assert!(busy[0].activity.as_deref().unwrap().starts_with("asking "), "{:?}", busy[0].activity);
+    // The task says of a held agent what the pool says.
+    c.pause_agent("agent_coder_003").await.unwrap();
+    let mut held = pin!(c.task_events(&id, &EventQuery::default()));
+    while c.task(&id).await.unwrap().agents[0].status != AgentStatus::Paused {
+        held.next().await.unwrap().unwrap();
+    }
+    assert_eq!(c.agent("agent_coder_003").await.unwrap().status, AgentStatus::Paused);
     assert_eq!(c.resume_agent("agent_coder_001").await.unwrap().status, AgentStatus::Idle);
     assert_eq!(c.terminate_agent("agent_coder_003").await.unwrap().status, AgentStatus::Terminated);
     // Its step goes on at another agent.
@@ -236,5 +246,34 @@ async fn voters_judge_and_their_votes_are_shown() {
     let events = story(c, &id).await;
     assert_eq!((count(&events, EventType::ConsensusOpened), count(&events, EventType::ConsensusClosed)), (1, 1));
     assert_eq!(count(&events, EventType::ConsensusVoted), consensus.rounds[0].votes.len());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_that_voters_reject_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = SCRIPT.replace("vote: approve", "vote: reject");
+    let node = node_with(dir.path(), Some(&script), |_| {}).await;
+    let c = &node.client;
+    let new =
+        TaskSubmit { require_consensus: Some(true), max_agents: Some(4), agent_type: Some("researcher".into()), ..work("judge this") };
+    let id = c.submit_task(&new, None).await.unwrap().task_id;
+    let error = c.task_wait(&id, 60_000).await.unwrap().error.unwrap();
+    assert!(error.code == "consensus-not-reached" && error.detail.contains(&format!("maos task results {id}")), "{error:?}");
+    let results = c.results(&id, None).await.unwrap();
+    let draft = results.partial.last().unwrap();
+    assert_eq!((draft.step_id.as_str(), draft.text.as_str(), results.result), ("draft", "an answer", None));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_asked_is_named_by_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let node =
+        node_with(dir.path(), Some(SCRIPT), |options| options.consensus.models = vec!["openai/gpt-x".into(), "scripted/any".into()]).await;
+    let health = node.client.health(None).await.unwrap();
+    let check = health.checks.iter().find(|check| check.component == "model-choice").unwrap();
+    assert!(check.status != maos_api::words::HealthStatus::Ok && check.detail.contains("consensus.models names openai/gpt-x"), "{check:?}");
+    assert!(!check.detail.contains("scripted"), "{check:?}");
     node.stop().await;
 }
