@@ -3,6 +3,7 @@
 use crate::Runtime;
 use crate::error::{Result, RuntimeError};
 use crate::node::Node;
+use maos_engine::Time;
 use maos_engine::body::hex;
 use maos_engine::ids::TaskId;
 use maos_engine::spec::Attachment;
@@ -12,6 +13,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Largest file that can be attached, in bytes.
 pub const UPLOAD_BYTES_MAX: u64 = 256 << 20;
@@ -42,6 +44,8 @@ pub struct Artifact {
     pub bytes: u64,
     /// It was attached by a person and has not changed its size since.
     pub attached: bool,
+    /// When it was last written, if the file system says.
+    pub modified: Option<Time>,
 }
 
 /// A file that is being received.
@@ -183,7 +187,8 @@ impl Runtime {
             };
             let artifact = |e: &Entry| {
                 let name = e.path.to_str()?.to_owned();
-                Some(Artifact { attached: attached(e, &name), bytes: e.size, name })
+                let modified = Some(Time(i64::try_from(e.modified_ns / 1_000).unwrap_or_default()));
+                Some(Artifact { attached: attached(e, &name), bytes: e.size, name, modified })
             };
             Ok(listing.entries.iter().filter(|e| wanted(e)).filter_map(artifact).collect())
         })
@@ -194,7 +199,7 @@ impl Runtime {
     ///
     /// # Errors
     /// No such task or file.
-    pub async fn artifact(&self, id: &str, name: &str) -> Result<(File, u64)> {
+    pub async fn artifact(&self, id: &str, name: &str) -> Result<(File, Artifact)> {
         let task = self.view(id).await?;
         let (node, name) = (Arc::clone(&self.node), name.to_owned());
         blocking(move || {
@@ -203,7 +208,11 @@ impl Runtime {
                 return Err(RuntimeError::NoFile { name, why });
             }
             let workspace = node.workspace(&task.id, &task.spec.attachments)?;
-            workspace.open_file(&name).map_err(|e| file_error(&name, &e))
+            let (file, bytes) = workspace.open_file(&name).map_err(|e| file_error(&name, &e))?;
+            let changed = file.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+            let modified = changed.and_then(|since| i64::try_from(since.as_micros()).ok()).map(Time);
+            let attached = task.spec.attachments.iter().any(|a| a.name == name && a.bytes == bytes);
+            Ok((file, Artifact { name, bytes, attached, modified }))
         })
         .await
     }
