@@ -1,5 +1,5 @@
 //! What the workers of a process share: store, models, pool, bus, and the mailboxes of live tasks. Holds no state of a task.
-use crate::bus::Bus;
+use crate::bus::{Bus, PoolChange};
 use crate::clock;
 use crate::error::{Result, RuntimeError};
 use crate::figures::Figures;
@@ -166,7 +166,11 @@ impl Node {
         lock(&self.agents).values().cloned().collect()
     }
     pub(crate) fn remember_agent(&self, doc: AgentDoc) {
-        lock(&self.agents).insert(doc.id.clone(), doc);
+        let change = PoolChange { agent: doc.id.clone(), kind: doc.kind.clone(), spawned: doc.spawned, terminated: doc.terminated };
+        let before = lock(&self.agents).insert(doc.id.clone(), doc);
+        if before.is_none_or(|before| before.terminated != change.terminated) {
+            self.bus.pool_change(change);
+        }
     }
     pub(crate) fn memory_peak(&self, id: &AgentId) -> u64 {
         lock(&self.memory_peaks).get(id).copied().unwrap_or(0)

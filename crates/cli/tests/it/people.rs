@@ -84,6 +84,9 @@ fn an_agent_at_work_is_not_ended_unasked() {
         "{done}"
     );
     assert_eq!(server.json(&["agent", "status", agent])["status"], "BUSY");
+    server.run(&["agent", "pause", agent]).expect(0);
+    server.run(&["agent", "terminate", agent]).expect(2);
+    assert_eq!(server.json(&["agent", "status", agent])["status"], "PAUSED", "a held agent has work too");
     server.run(&["agent", "kill", agent, "-y"]).expect(0);
     assert_eq!(server.json(&["agent", "status", agent])["status"], "TERMINATED");
     assert_eq!(server.json(&["task", "show", &id])["status"], "RUNNING");
