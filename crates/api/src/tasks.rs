@@ -134,6 +134,9 @@ pub struct Task {
     /// How many files were given with it.
     #[serde(default)]
     pub attachments_total: u64,
+    /// Instructions beyond its description that its agents were given; null in lists.
+    #[serde(default)]
+    pub instructions: Option<Instructions>,
     /// Questions and requests for consent that wait for a person.
     pub questions: u32,
     /// Background that every agent sees.
@@ -176,6 +179,15 @@ pub struct Task {
     pub error: Option<TaskError>,
     /// Where to look next.
     pub links: Links,
+}
+
+/// Instructions that a task's agents were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Instructions {
+    /// The AGENTS.md that was attached: coding agents have it.
+    pub agents_md: bool,
+    /// Skills that agents opened, by name.
+    pub skills: Vec<String>,
 }
 
 /// How far a task is, counted in steps.

@@ -241,10 +241,8 @@ impl Worker {
             }
         }
         // Only what a person attached counts, as they attached it: what an agent makes of the file never becomes instructions.
-        if let Some(file) = task.spec.attachments.iter().find(|a| a.name == AGENTS_MD) {
-            let (uploads, name) = (self.node.data_dir.join("uploads"), file.sha256.clone());
-            let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
-            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))?;
+        if let Some(file) = agents_md(task) {
+            self.instructions = read_agents_md(&self.node, file).await?;
         }
         Ok(())
     }
@@ -548,6 +546,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// The AGENTS.md that a person attached.
+pub(crate) fn agents_md(task: &Task) -> Option<&Attachment> {
+    task.spec.attachments.iter().find(|a| a.name == AGENTS_MD)
+}
+
+/// What it says; `None` if there is nothing in it.
+pub(crate) async fn read_agents_md(node: &Node, file: &Attachment) -> Result<Option<String>> {
+    let (uploads, name) = (node.data_dir.join("uploads"), file.sha256.clone());
+    let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
+    read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))
 }
 
 /// An event as stored.

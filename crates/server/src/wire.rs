@@ -12,7 +12,7 @@ mod views;
 use async_trait::async_trait;
 use maos_api::Event;
 use maos_api::query::{TaskQuery, TaskSort};
-use maos_api::tasks::{Task, TaskPatch, TaskSubmit};
+use maos_api::tasks::{Instructions, Task, TaskPatch, TaskSubmit};
 use maos_engine::input::Update;
 use maos_runtime::{Runtime, Submit};
 use maos_store::{Cursor, Filter, Idempotency, PAGE_ROWS_MAX, Page, SortBy};
@@ -129,7 +129,10 @@ impl Tasks for Wire {
     }
 
     async fn task(&self, id: &str) -> Reply<Task> {
-        Ok(self.task(&*self.view(id).await?))
+        let task = self.view(id).await?;
+        let given = self.runtime.instructions(&task).await.map_err(problem)?;
+        let instructions = Some(Instructions { agents_md: given.agents_md, skills: given.skills.into_iter().collect() });
+        Ok(Task { instructions, ..self.task(&task) })
     }
 
     async fn update(&self, id: &str, patch: TaskPatch, if_revision: Option<u64>) -> Reply<Task> {

@@ -3,11 +3,11 @@ use maos_api::files::Attachment;
 use maos_api::money::Money;
 use maos_api::tasks::{Cost, Links, Progress, Task, TaskAgent, TaskError, Tokens};
 use maos_api::time::Time;
-use maos_api::votes::{Ballot, BallotOutcome, Consensus, Vote, VoteChoice, VotingStrategy};
+use maos_api::votes::{Absent, Ballot, BallotOutcome, Consensus, Vote, VoteChoice, VotingStrategy};
 use maos_api::words::{AgentStatus, Priority, StepState, TaskStatus, TaskType};
 use maos_engine::consensus::{Choice, Outcome, Strategy};
 use maos_engine::event::Failure;
-use maos_engine::ids::TaskId;
+use maos_engine::ids::{Place, TaskId};
 use maos_engine::message::Usage;
 use maos_engine::spec::TaskSpec;
 use maos_engine::status as engine;
@@ -183,6 +183,25 @@ pub(super) fn milli_in(share: f64) -> u32 {
     ((share * 1_000.0).round() as u32).max(1)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "at most a million")]
+fn share_of_millionths(weight: u64) -> f64 {
+    weight as f64 / 1_000_000.0
+}
+
+/// The voters of a ballot without a vote, and why.
+fn absent(task: &maos_engine::task::Task, ballot: &maos_engine::task::Ballot) -> Vec<Absent> {
+    let seat = |seat: u8| {
+        let run = task.runs.get(&Place::Vote { round: ballot.round, seat });
+        let reason = match run.and_then(|r| r.error.as_ref()) {
+            Some(error) => error.message.clone(),
+            None if ballot.outcome.is_none() => "has not voted yet".to_owned(),
+            None => "the ballot was over before it voted".to_owned(),
+        };
+        Absent { agent: run.and_then(|r| r.agent.as_ref()).map(ToString::to_string), reason }
+    };
+    (1..=ballot.voters).filter(|n| ballot.votes.iter().all(|v| v.seat != *n)).map(seat).collect()
+}
+
 /// The ballots over a task's result; `None` when voters are not asked.
 pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
     let rule = task.spec.consensus?;
@@ -193,6 +212,7 @@ pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
             Choice::Reject => VoteChoice::Reject,
         },
         confidence: milli(v.confidence_milli),
+        weight: share_of_millionths(v.weight(rule.strategy)),
         reason: v.reason.clone(),
     };
     let ballot = |b: &maos_engine::task::Ballot| Ballot {
@@ -202,6 +222,7 @@ pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
             Outcome::Rejected => BallotOutcome::Rejected,
         }),
         votes: b.votes.iter().map(vote).collect(),
+        absent: absent(task, b),
     };
     Some(Consensus {
         strategy: match rule.strategy {
@@ -241,6 +262,7 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
         consensus: None,
         attachments: spec.attachments.iter().map(|a| Attachment { name: a.name.clone(), file_id: a.sha256.clone() }).collect(),
         attachments_total: u64::from(summary.attachments).max(spec.attachments.len() as u64),
+        instructions: None,
         questions: summary.questions,
         context: spec.context.clone(),
         constraints: spec.constraints.clone(),

@@ -67,6 +67,7 @@ pub(crate) fn task(id: &str, n: i64) -> Task {
         consensus: None,
         attachments: vec![],
         attachments_total: 0,
+        instructions: None,
         questions: 0,
         context: None,
         constraints: None,

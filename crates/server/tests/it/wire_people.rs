@@ -27,6 +27,8 @@ rules:
     reply: { tool_calls: [{ name: write_file, input: { path: "out/a.csv", content: "1,2\n" } }] }
   - match: { prompt_contains: READ }
     reply: { tool_calls: [{ name: read_file, input: { path: "in/a.csv" } }] }
+  - match: { prompt_contains: LEARN }
+    reply: { tool_calls: [{ name: open_skill, input: { name: sums } }] }
   - match: { prompt_contains: SLOW }
     latency_ms: 600000
     reply: { text: "late" }
@@ -109,6 +111,7 @@ async fn consent_is_bound_to_the_arguments_shown() {
         assert_eq!(task.status, TaskStatus::Completed);
         let artifacts = c.artifacts(&id).await.unwrap().data;
         assert_eq!(artifacts.len(), made);
+        assert!(artifacts.iter().all(|a| a.modified.is_some_and(|at| at >= task.created_at)), "{artifacts:?}");
         if approve {
             let content: Vec<Vec<u8>> = c.artifact(&id, "out/a.csv", 4).await.unwrap().try_collect().await.unwrap();
             assert_eq!((content.concat().as_slice(), artifacts[0].media_type.as_str()), (b"1,2\n".as_slice(), "text/csv"));
@@ -163,6 +166,27 @@ async fn attached_files_are_read_by_agents_and_are_no_artifacts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_shows_which_instructions_were_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let skills = dir.path().join("skills");
+    for name in ["sums", "unused"] {
+        std::fs::create_dir_all(skills.join(name)).unwrap();
+        std::fs::write(skills.join(name).join("SKILL.md"), format!("---\nname: {name}\ndescription: d\n---\nAdd.\n")).unwrap();
+    }
+    let node = node_with(dir.path(), Some(SCRIPT), |options| options.tools.skills_dirs = vec![skills]).await;
+    let c = &node.client;
+    let upload = c.upload_file(futures_util::stream::iter([Ok(b"Use tabs.".to_vec())]), 9).await.unwrap();
+    let attachments = vec![Attachment { name: "AGENTS.md".into(), file_id: upload.file_id }];
+    let id = c.submit_task(&TaskSubmit { attachments, ..one("LEARN", "coder") }, None).await.unwrap().task_id;
+    let used = c.task_wait(&id, 60_000).await.unwrap().instructions.unwrap();
+    assert_eq!((used.agents_md, used.skills), (true, vec!["sums".to_owned()]));
+    let plain = c.submit_task(&one("nothing special", "coder"), None).await.unwrap().task_id;
+    let used = c.task_wait(&plain, 60_000).await.unwrap().instructions.unwrap();
+    assert_eq!((used.agents_md, used.skills), (false, vec![]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn agents_are_spawned_held_and_ended() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
@@ -174,6 +198,9 @@ async fn agents_are_spawned_held_and_ended() {
         max_memory: Some(2_000_000_000),
         timeout: Some(60),
     };
+    let types = vec!["agent.spawned".into(), "agent.terminated".into()];
+    let mut pool = Box::pin(c.events(&EventQuery { types, ..EventQuery::default() }));
+    assert!(matches!(pool.next().await.unwrap().unwrap(), StreamItem::Connected));
     let made = c.spawn_agents(&spawn, None).await.unwrap().data;
     assert_eq!(made.iter().map(|a| a.agent_id.as_str()).collect::<Vec<_>>(), ["agent_coder_001", "agent_coder_002"]);
     let agent = &made[0];
@@ -220,6 +247,15 @@ async fn agents_are_spawned_held_and_ended() {
     assert!(metrics.alive_ms >= metrics.busy_ms && metrics.busy_share.is_none_or(|s| (0.0..=1.0).contains(&s)), "{metrics:?}");
     assert_eq!(c.agent_metrics("agent_coder_999").await.unwrap_err().problem().unwrap().code, ProblemCode::AgentNotFound);
     assert_eq!(c.pause_agent("agent_coder_003").await.unwrap_err().problem().unwrap().code, ProblemCode::InvalidState);
+    let mut seen = vec![];
+    while seen.len() < 4 {
+        if let StreamItem::Event(event) = pool.next().await.unwrap().unwrap() {
+            seen.push((event.event_type, event.agent_id.unwrap(), event.data["by_person"].as_bool().unwrap()));
+        }
+    }
+    let (came, left) = (EventType::AgentSpawned, EventType::AgentTerminated);
+    let id = |n| format!("agent_coder_00{n}");
+    assert_eq!(seen, [(came, id(1), true), (came, id(2), true), (came, id(3), false), (left, id(3), false)]);
     node.stop().await;
 }
 
@@ -242,7 +278,9 @@ async fn voters_judge_and_their_votes_are_shown() {
     assert_eq!((consensus.strategy, consensus.threshold), (VotingStrategy::Majority, Some(0.75)));
     assert_eq!(consensus.rounds[0].outcome, Some(BallotOutcome::Approved));
     let vote = &consensus.rounds[0].votes[0];
-    assert_eq!((vote.vote, vote.reason.as_str()), (VoteChoice::Approve, "it is right"));
+    assert_eq!((vote.vote, vote.weight, vote.reason.as_str()), (VoteChoice::Approve, 1.0, "it is right"));
+    let round = &consensus.rounds[0];
+    assert_eq!(round.votes.len() + round.absent.len(), consensus.voters as usize, "every voter is accounted for: {round:?}");
     let events = story(c, &id).await;
     assert_eq!((count(&events, EventType::ConsensusOpened), count(&events, EventType::ConsensusClosed)), (1, 1));
     assert_eq!(count(&events, EventType::ConsensusVoted), consensus.rounds[0].votes.len());
