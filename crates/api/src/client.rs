@@ -163,15 +163,29 @@ impl Client {
 
     pub(crate) async fn send<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ClientError> {
         let bytes = self.send_bytes(&call).await?;
-        serde_json::from_slice(&bytes).map_err(|e| ClientError::Incompatible { url: self.base_url().into(), cause: e.to_string() })
+        self.decode(&bytes)
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(bytes).map_err(|e| ClientError::Incompatible { url: self.base_url().into(), cause: e.to_string() })
     }
 
     pub(crate) async fn send_bytes(&self, call: &Call<'_>) -> Result<Vec<u8>, ClientError> {
+        Ok(self.send_for_status(call).await?.1)
+    }
+
+    /// The status of a good answer, and its body.
+    pub(crate) async fn send_for_status(&self, call: &Call<'_>) -> Result<(u16, Vec<u8>), ClientError> {
         let mut tries = 0;
         loop {
             let outcome = match self.attempt(call).await {
                 Ok(response) => {
-                    response.bytes().await.map(|b| b.to_vec()).map_err(|e| classify(&e, self.base_url(), self.options.request_timeout_ms))
+                    let status = response.status().as_u16();
+                    response
+                        .bytes()
+                        .await
+                        .map(|b| (status, b.to_vec()))
+                        .map_err(|e| classify(&e, self.base_url(), self.options.request_timeout_ms))
                 }
                 Err(e) => Err(e),
             };
@@ -196,8 +210,13 @@ impl Client {
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: Option<Value>, key: Option<&str>) -> Result<T, ClientError> {
+        self.send(Self::posted(path, body, key)).await
+    }
+
+    /// A POST; without a key of the caller's it gets a new one.
+    pub(crate) fn posted<'a>(path: &'a [&'a str], body: Option<Value>, key: Option<&str>) -> Call<'a> {
         let key = Some(key.map_or_else(new_idempotency_key, str::to_owned));
-        self.send(Call { body, key, ..Call::new(Method::POST, path) }).await
+        Call { body, key, ..Call::new(Method::POST, path) }
     }
 }
 

@@ -53,7 +53,7 @@ words! {
         StepFailed = "step.failed",
         /// A step is tried again.
         StepRetried = "step.retried",
-        /// A new agent.
+        /// A new agent: `{"type","by_person"}`. Live only.
         AgentSpawned = "agent.spawned",
         /// An agent's status changed.
         AgentStatusChanged = "agent.status_changed",
@@ -67,7 +67,7 @@ words! {
         AgentToolStarted = "agent.tool_started",
         /// A tool call ended.
         AgentToolFinished = "agent.tool_finished",
-        /// An agent is gone.
+        /// An agent was ended by a person: `{"type","by_person"}`. Live only.
         AgentTerminated = "agent.terminated",
         /// A message between agents.
         MessageSent = "message.sent",

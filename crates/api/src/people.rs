@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::tasks::Task;
 use crate::time::Time;
 use crate::words::words;
 
@@ -55,7 +56,7 @@ pub struct Question {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"answer": "Use the data of 2024"}))]
 pub struct TaskInput {
-    /// Which question; may be left out while only one is open.
+    /// Which question; may be left out while only one is open, but not with `approve`: consent is for the call it names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
     /// The answer to a question.
@@ -69,4 +70,13 @@ pub struct TaskInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     pub reason: Option<String>,
+}
+
+/// What became of an answer: the body and the status (200 or 202) of the reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// The task as it is now.
+    pub task: Task,
+    /// It counts. If not, it is kept and counts once the task is taken up, unless another one comes first.
+    pub applied: bool,
 }

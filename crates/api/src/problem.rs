@@ -86,6 +86,9 @@ catalogue! {
     /// The state it is in does not allow this.
     InvalidState = "invalid-state": 409 exit 5 retry false, "Wrong state",
         "Look at its state with `maos task show TASK`.";
+    /// The task is put aside: its worker failed again and again.
+    TaskQuarantined = "task-quarantined": 409 exit 5 retry false, "Task put aside",
+        "See why with `maos health`; `maos restart` takes it up again.";
     /// The question was answered before.
     QuestionAnswered = "question-answered": 409 exit 5 retry false, "Already answered",
         "See what is still asked with `maos task input TASK`.";

@@ -129,8 +129,14 @@ pub struct Task {
     pub consensus_threshold: Option<f64>,
     /// The ballots over its result; null when no ballot was held, and in lists.
     pub consensus: Option<Consensus>,
-    /// Files given with it.
+    /// Files given with it; in lists only their number is given.
     pub attachments: Vec<Attachment>,
+    /// How many files were given with it.
+    #[serde(default)]
+    pub attachments_total: u64,
+    /// Instructions beyond its description that its agents were given; null in lists.
+    #[serde(default)]
+    pub instructions: Option<Instructions>,
     /// Questions and requests for consent that wait for a person.
     pub questions: u32,
     /// Background that every agent sees.
@@ -173,6 +179,15 @@ pub struct Task {
     pub error: Option<TaskError>,
     /// Where to look next.
     pub links: Links,
+}
+
+/// Instructions that a task's agents were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Instructions {
+    /// The AGENTS.md that was attached: coding agents have it.
+    pub agents_md: bool,
+    /// Skills that agents opened, by name.
+    pub skills: Vec<String>,
 }
 
 /// How far a task is, counted in steps.
@@ -302,7 +317,7 @@ pub struct Results {
     pub result: Option<ResultText>,
     /// Files it made.
     pub artifacts: Vec<Artifact>,
-    /// Outputs of the steps that have completed so far.
+    /// Outputs of the steps that have completed so far. While voters have not accepted the joined text, it is the last one (`step_id` is `draft`).
     pub partial: Vec<Partial>,
     /// Why there is no result.
     pub error: Option<TaskError>,
@@ -324,10 +339,10 @@ impl ResultText {
     }
 }
 
-/// The output of one step.
+/// The output of one step, or the draft of the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Partial {
-    /// The step.
+    /// The step; `draft` for the draft of the result.
     pub step_id: String,
     /// Its title.
     pub title: String,

@@ -61,6 +61,18 @@ pub struct Ballot {
     pub outcome: Option<BallotOutcome>,
     /// The votes, in the order in which they came.
     pub votes: Vec<Vote>,
+    /// Voters of this ballot who have not voted. They never count as approving.
+    #[serde(default)]
+    pub absent: Vec<Absent>,
+}
+
+/// A voter without a vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Absent {
+    /// Who; null if nobody sat down.
+    pub agent: Option<String>,
+    /// Why there is no vote.
+    pub reason: String,
 }
 
 /// One vote.
@@ -72,6 +84,9 @@ pub struct Vote {
     pub vote: VoteChoice,
     /// How sure, from 0 to 1.
     pub confidence: f64,
+    /// What the vote weighs, from 0 to 1: 1 where all votes weigh the same, else confidence times record.
+    #[serde(default)]
+    pub weight: f64,
     /// Why. Text of a model.
     pub reason: String,
 }

@@ -238,6 +238,12 @@ impl Ui {
                 return Ok(());
             }
         };
+        // Texts of models are in it; what reads a pipe gets them as they are, a terminal must not obey them.
+        let text = match format {
+            _ if !self.out_tty => text,
+            Format::Json | Format::Jsonl => text::clean_json(&text),
+            _ => text::clean_block(&text),
+        };
         self.out(&format!("{}\n", text.trim_end_matches('\n')))
     }
 }

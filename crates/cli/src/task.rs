@@ -127,6 +127,15 @@ pub(crate) fn status_cell(ui: &Ui, status: TaskStatus) -> Cell {
     Cell::styled(format!("{glyph} {status}"), style).raw(status)
 }
 
+/// The cell of a task's status; says when nobody works on it.
+pub(crate) fn task_status_cell(ui: &Ui, task: &Task) -> Cell {
+    let cell = status_cell(ui, task.status);
+    if task.error.as_ref().is_none_or(|error| error.code != wait::QUARANTINED) {
+        return cell;
+    }
+    Cell::styled(format!("{} (put aside)", cell.text), Style::Bad).raw(task.status)
+}
+
 /// Money for people: `$0.0834` below a dollar, `$12.30` above.
 pub(crate) fn dollars(money: Money) -> String {
     let nanos = money.nanos();

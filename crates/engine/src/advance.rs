@@ -264,8 +264,10 @@ impl Task {
                 let ballot = self.ballots.last().expect("one was lost");
                 let yes = ballot.votes.iter().filter(|v| v.vote == crate::consensus::Choice::Approve).count();
                 let message = format!(
-                    "{yes} of {} voters approved, also not enough after a revision; the draft and all votes are kept. maos task show {}",
-                    ballot.voters, self.id
+                    "{yes} of {} voters approved, also not enough after a revision; the draft is kept (maos task results {id}) and so are all votes \
+                     (maos task show {id})",
+                    ballot.voters,
+                    id = self.id
                 );
                 self.emit(now, Event::Failed { error: Failure { code: FailureCode::ConsensusNotReached, message } }, out);
             }

@@ -72,7 +72,7 @@ pub struct Vote {
 
 impl Vote {
     /// What it weighs, in millionths; 1,000,000 where all votes weigh the same.
-    fn weight(&self, strategy: Strategy) -> u64 {
+    pub fn weight(&self, strategy: Strategy) -> u64 {
         match strategy {
             Strategy::Majority | Strategy::Unanimous => 1_000_000,
             Strategy::Weighted => u64::from(self.confidence_milli.min(1_000)) * u64::from(self.record_milli.min(1_000)),

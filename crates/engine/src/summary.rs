@@ -39,12 +39,15 @@ pub struct AtWork {
     pub activity: String,
     /// Since when.
     pub since: Time,
+    /// A person holds it: it makes no new call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 /// The row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What was asked for (the description cut to [`ROW_DESCRIPTION_CHARS_MAX`]).
+    /// What was asked for (the description cut to [`ROW_DESCRIPTION_CHARS_MAX`], without texts and attachments).
     pub spec: TaskSpec,
     /// State.
     pub status: Status,
@@ -83,6 +86,9 @@ pub struct Summary {
     /// Questions and requests for consent that wait for a person.
     #[serde(default)]
     pub questions: u32,
+    /// Files given with it; their names stand in the task only, since there may be thousands and a row is written with each commit.
+    #[serde(default)]
+    pub attachments: u32,
 }
 
 impl Summary {
@@ -111,7 +117,7 @@ impl Task {
             constraints: None,
             depends_on: of.depends_on.clone(),
             labels: of.labels.clone(),
-            attachments: of.attachments.clone(),
+            attachments: vec![],
             consensus: of.consensus,
         };
         Summary {
@@ -134,6 +140,7 @@ impl Task {
             pause: self.pause.clone(),
             error: self.error.clone(),
             questions: self.asked.len() as u32,
+            attachments: self.spec.attachments.len() as u32,
         }
     }
 
@@ -172,12 +179,14 @@ impl Task {
 
     /// The agents at work, at most `most`.
     pub fn at_work(&self, most: usize) -> Vec<AtWork> {
-        let row = |place: &Place| {
-            let run = self.runs.get(place).filter(|r| r.status == StepStatus::Running)?;
-            let (activity, since) = activity(run);
-            Some(AtWork { agent: run.agent.clone()?, kind: run.kind.clone(), place: place.clone(), activity, since })
-        };
-        self.running.iter().filter_map(row).take(most).collect()
+        self.running.iter().filter_map(|place| self.activity_of(place)).take(most).collect()
+    }
+
+    /// The agent at work at a place.
+    pub fn activity_of(&self, place: &Place) -> Option<AtWork> {
+        let run = self.runs.get(place).filter(|r| r.status == StepStatus::Running)?;
+        let (activity, since) = activity(run);
+        Some(AtWork { agent: run.agent.clone()?, kind: run.kind.clone(), place: place.clone(), activity, since, held: run.held })
     }
 }
 

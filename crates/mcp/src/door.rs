@@ -1,6 +1,7 @@
 //! What the tools need of MAOS: a few calls of the API. Implemented here over the client; the server implements it over its back-end.
 use async_trait::async_trait;
 use maos_api::page::List;
+use maos_api::people::{Answered, Question, TaskInput};
 use maos_api::query::TaskQuery;
 use maos_api::tasks::{Results, Task, TaskSubmit};
 use maos_api::{Client, ClientError, Problem};
@@ -52,6 +53,12 @@ pub trait Door: Send + Sync + 'static {
     async fn results(&self, id: &str) -> Result<Results, Refusal>;
     /// Stops a task for good.
     async fn cancel(&self, id: &str) -> Result<Task, Refusal>;
+    /// What people are asked by a task now.
+    async fn questions(&self, id: &str) -> Result<Vec<Question>, Refusal>;
+    /// Answers a question in words. There is no way to consent to a tool call here: that is a person's to do.
+    async fn answer(&self, id: &str, question: &str, text: String) -> Result<Answered, Refusal>;
+    /// Keeps a file that a task is to be given; its id.
+    async fn upload(&self, content: Vec<u8>) -> Result<String, Refusal>;
 }
 
 #[async_trait]
@@ -73,5 +80,17 @@ impl Door for Client {
     }
     async fn cancel(&self, id: &str) -> Result<Task, Refusal> {
         Ok(self.cancel_task(id).await?)
+    }
+    async fn questions(&self, id: &str) -> Result<Vec<Question>, Refusal> {
+        Ok(Client::questions(self, id).await?.data)
+    }
+    async fn answer(&self, id: &str, question: &str, text: String) -> Result<Answered, Refusal> {
+        let input = TaskInput { question: Some(question.to_owned()), answer: Some(text), ..TaskInput::default() };
+        Ok(Client::answer(self, id, &input, None).await?)
+    }
+    async fn upload(&self, content: Vec<u8>) -> Result<String, Refusal> {
+        let bytes = content.len() as u64;
+        let whole = futures_util::stream::iter([Ok::<_, std::io::Error>(content)]);
+        Ok(self.upload_file(whole, bytes).await?.file_id)
     }
 }

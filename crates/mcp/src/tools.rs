@@ -3,7 +3,9 @@
 //! Invariant: whatever is wrong with a call is said in the answer, with what mends it; no call waits longer than `WAIT_SECONDS_MAX`.
 use crate::door::{Door, Refusal};
 use crate::view;
-use maos_api::limits::{DESCRIPTION_BYTES_MAX, TASK_AGENTS_MAX, WAIT_SECONDS_MAX};
+use maos_api::files::{Attachment, bad_name};
+use maos_api::limits::{ANSWER_BYTES_MAX, ATTACHMENTS_MAX, DESCRIPTION_BYTES_MAX, TASK_AGENTS_MAX, WAIT_SECONDS_MAX};
+use maos_api::people::QuestionKind;
 use maos_api::query::TaskQuery;
 use maos_api::{Priority, Task, TaskStatus, TaskSubmit, TaskType};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
@@ -22,7 +24,8 @@ const WAIT_SECONDS_DEFAULT: u64 = 30;
 /// What other programs should know before they use the tools.
 pub(crate) const INSTRUCTIONS: &str = "MAOS plans a piece of work, runs its parts on many agents at the same time and joins what they found. \
 Give it work with submit_task, which answers at once with a task_id; follow it with wait_for_task (call it again while `ended` is false) \
-or get_task; read what came out with get_results. Tasks survive restarts; look for earlier ones with list_tasks.";
+or get_task; read what came out with get_results. When it has `questions`, read them with get_questions and answer those you can with \
+answer_question; consent to tool calls is given by a person with `maos task input`. Tasks survive restarts; look for earlier ones with list_tasks.";
 
 /// Every tool.
 pub(crate) fn all() -> Vec<Tool> {
@@ -31,6 +34,14 @@ pub(crate) fn all() -> Vec<Tool> {
     let wait = object(
         &json!({"task_id": id, "timeout_s": {"type": "integer", "minimum": 1, "maximum": WAIT_SECONDS_MAX, "description": format!("Longest wait in seconds; {WAIT_SECONDS_DEFAULT} if absent.")}}),
         &["task_id"],
+    );
+    let answer_schema = object(
+        &json!({
+            "task_id": id,
+            "question_id": {"type": "string", "description": "As get_questions gave it."},
+            "answer": {"type": "string", "minLength": 1, "maxLength": ANSWER_BYTES_MAX, "description": "Given to the agent that asked."},
+        }),
+        &["task_id", "question_id", "answer"],
     );
     let list = object(
         &json!({
@@ -67,6 +78,22 @@ pub(crate) fn all() -> Vec<Tool> {
             read_only(),
         ),
         tool(
+            "get_questions",
+            "Reads what a task asks of people: questions, which answer_question answers, and tool calls that wait for consent, which only \
+             a person can give (maos task input).",
+            by_id.clone(),
+            view::questions_schema(),
+            read_only(),
+        ),
+        tool(
+            "answer_question",
+            "Answers a question of a task in words. Ask your user when you do not know the answer. Tool calls that wait for consent cannot \
+             be approved here: a person does that with `maos task input`.",
+            answer_schema,
+            view::task_schema(),
+            acts(false).idempotent(false),
+        ),
+        tool(
             "cancel_task",
             "Stops a task for good. What it had done so far is kept.",
             by_id,
@@ -99,6 +126,19 @@ fn submit_schema() -> Value {
             "timeout": {"type": "integer", "minimum": 1, "description": "Seconds of running time after which it is given up."},
             "max_cost": {"type": ["string", "number"], "description": "Most it may spend, in US dollars; it pauses there."},
             "depends_on": {"type": "array", "items": {"type": "string"}, "description": "Ids of tasks whose results it waits for and sees."},
+            "require_consensus": {"type": "boolean", "description": "Independent voters must agree with the result; without them it fails and its draft is kept."},
+            "consensus_threshold": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "Share of the votes needed; more than half if absent."},
+            "files": {
+                "type": "array", "maxItems": ATTACHMENTS_MAX,
+                "description": "Text files that agents find in the task's workspace. The whole call may have 1 MiB over HTTP; put larger files in with `maos task submit --attach`.",
+                "items": object(
+                    &json!({
+                        "name": {"type": "string", "minLength": 1, "description": "Relative path in the workspace, like data/sales.csv."},
+                        "content": {"type": "string", "description": "What is in it."},
+                    }),
+                    &["name", "content"],
+                ),
+            },
             "labels": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Labels for finding it again."},
         }),
         &["description"],
@@ -109,6 +149,21 @@ fn submit_schema() -> Value {
 #[serde(deny_unknown_fields)]
 struct ById {
     task_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InlineFile {
+    name: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerArgs {
+    task_id: String,
+    question_id: String,
+    answer: String,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +190,8 @@ pub(crate) async fn call(door: &dyn Door, name: &str, args: JsonObject) -> Optio
         "wait_for_task" => wait(door, args).await,
         "list_tasks" => list(door, args).await,
         "get_results" => results(door, args).await,
+        "get_questions" => questions(door, args).await,
+        "answer_question" => answer_question(door, args).await,
         _ => return None,
     };
     Some(done.unwrap_or_else(|refusal| {
@@ -146,7 +203,11 @@ pub(crate) async fn call(door: &dyn Door, name: &str, args: JsonObject) -> Optio
 type Done = Result<CallToolResult, Refusal>;
 
 fn read<T: DeserializeOwned>(args: JsonObject) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(args))
+    read_value(Value::Object(args))
+}
+
+fn read_value<T: DeserializeOwned>(args: Value) -> Result<T, Refusal> {
+    serde_json::from_value(args)
         .map_err(|e| Refusal { text: format!("The arguments do not fit: {e}."), hint: "the tool's input schema says what it takes".into() })
 }
 
@@ -170,8 +231,23 @@ where
     Ok(shown(&act(args.task_id).await?))
 }
 
-async fn submit(door: &dyn Door, args: JsonObject) -> Done {
-    let task = door.submit(read::<TaskSubmit>(args)?).await?;
+async fn submit(door: &dyn Door, mut args: JsonObject) -> Done {
+    let files: Vec<InlineFile> = args.remove("files").map_or(Ok(vec![]), read_value)?;
+    let mut task: TaskSubmit = read(args)?;
+    // Looked at before anything is kept; what else is wrong is found when the task is submitted.
+    for file in &files {
+        if let Some(why) = bad_name(&file.name) {
+            return Err(Refusal { text: format!("files: the name '{}' {why}.", file.name.escape_debug()), hint: String::new() });
+        }
+    }
+    if task.attachments.len() + files.len() > ATTACHMENTS_MAX {
+        return Err(Refusal { text: format!("files: at most {ATTACHMENTS_MAX} are allowed."), hint: String::new() });
+    }
+    for file in files {
+        let file_id = door.upload(file.content.into_bytes()).await?;
+        task.attachments.push(Attachment { name: file.name, file_id });
+    }
+    let task = door.submit(task).await?;
     let text = format!("{} Follow it with wait_for_task.", view::sentence(&task));
     Ok(answer(text, view::task(&task)))
 }
@@ -202,6 +278,29 @@ async fn list(door: &dyn Door, args: JsonObject) -> Done {
     }
     let tasks: Vec<Value> = page.data.iter().map(view::task).collect();
     Ok(answer(text.join("\n"), json!({"tasks": tasks, "has_more": page.has_more})))
+}
+
+async fn questions(door: &dyn Door, args: JsonObject) -> Done {
+    let args: ById = read(args)?;
+    let open = door.questions(&args.task_id).await?;
+    let text: Vec<String> = open.iter().map(view::question_text).collect();
+    let text = if text.is_empty() { format!("{} asks nothing now.", args.task_id) } else { text.join("\n\n") };
+    Ok(answer(text, json!({"questions": open.iter().map(view::question).collect::<Vec<_>>()})))
+}
+
+/// Answers a question in words. Consent is not given here: a model that reads what strangers wrote must not be the one who agrees.
+async fn answer_question(door: &dyn Door, args: JsonObject) -> Done {
+    let args: AnswerArgs = read(args)?;
+    let open = door.questions(&args.task_id).await?;
+    if open.iter().any(|q| q.question_id == args.question_id && q.kind == QuestionKind::Approval) {
+        return Err(Refusal {
+            text: format!("{} is a tool call that needs consent, and only a person can give it.", args.question_id),
+            hint: format!("ask the person to look at it and decide: maos task input {}", args.task_id),
+        });
+    }
+    let answered = door.answer(&args.task_id, &args.question_id, args.answer).await?;
+    let how = if answered.applied { "Answered." } else { "The answer is kept, but does not count yet; another one may come first." };
+    Ok(answer(format!("{how} {}", view::sentence(&answered.task)), view::task(&answered.task)))
 }
 
 async fn results(door: &dyn Door, args: JsonObject) -> Done {

@@ -1,4 +1,5 @@
 //! What a model is shown of tasks and results: the facts it can act on, short enough to be read often.
+use maos_api::people::{Question, QuestionKind};
 use maos_api::tasks::{Results, Task, TaskError};
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ pub(crate) fn task(task: &Task) -> Value {
         "steps_completed": task.progress.completed,
         "steps_total": task.progress.total,
         "activity": task.progress.message,
+        "questions": task.questions,
         "cost_usd": task.cost.amount,
         "created_at": task.created_at,
         "finished_at": task.finished_at,
@@ -42,6 +44,7 @@ pub(crate) fn task_schema() -> Value {
             "steps_completed": {"type": "integer"},
             "steps_total": {"type": "integer", "description": "0 while there is no plan."},
             "activity": {"type": ["string", "null"]},
+            "questions": {"type": "integer", "description": "Questions and requests for consent that wait for a person; what asked goes on only when they are answered."},
             "cost_usd": {"type": ["string", "number", "null"], "description": "null when a price is unknown."},
             "created_at": {"type": "string"},
             "finished_at": {"type": ["string", "null"]},
@@ -58,8 +61,63 @@ pub(crate) fn sentence(task: &Task) -> String {
         total => format!(", {} of {total} steps done", task.progress.completed),
     };
     let why = task.error.as_ref().map(|e| format!(" {}", e.detail)).unwrap_or_default();
+    let asked = match task.questions {
+        0 => String::new(),
+        n => format!(" {n} of its calls wait for a person's answer: read them with get_questions, or `maos task input {}`.", task.task_id),
+    };
     let next = if task.status.is_final() { " Read what came out of it with get_results." } else { "" };
-    format!("{} is {}{steps}.{why}{next}", task.task_id, task.status)
+    format!("{} is {}{steps}.{why}{asked}{next}", task.task_id, task.status)
+}
+
+/// A question.
+pub(crate) fn question(q: &Question) -> Value {
+    json!({
+        "question_id": q.question_id,
+        "kind": q.kind,
+        "step_id": q.step_id,
+        "agent_id": q.agent_id,
+        "text": q.text,
+        "options": q.options,
+        "tool": q.tool,
+        "arguments": q.arguments,
+        "sends_to": q.to,
+    })
+}
+
+/// JSON Schema of all questions of a task.
+pub(crate) fn questions_schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"questions": {"type": "array", "items": {
+            "type": "object",
+            "properties": {
+                "question_id": {"type": "string"},
+                "kind": {"type": "string", "enum": QuestionKind::WORDS, "description": "ask: answer_question answers it. approval: only a person can agree."},
+                "text": {"type": "string"},
+                "options": {"type": "array", "items": {"type": "string"}},
+                "tool": {"type": ["string", "null"]},
+            },
+            "required": ["question_id", "kind", "text"],
+        }}},
+        "required": ["questions"],
+    })
+}
+
+/// A question as text.
+pub(crate) fn question_text(q: &Question) -> String {
+    match q.kind {
+        QuestionKind::Ask => {
+            let options = if q.options.is_empty() { String::new() } else { format!("\nSuggested: {}", q.options.join(" | ")) };
+            format!("{} asks: {}{options}", q.question_id, q.text)
+        }
+        QuestionKind::Approval => format!(
+            "{} wants to use {}: {} (only a person can agree: maos task input {})",
+            q.question_id,
+            q.tool.as_deref().unwrap_or("a tool"),
+            q.text,
+            q.task_id
+        ),
+    }
 }
 
 /// What came out of a task.

@@ -1,5 +1,5 @@
 //! The in-process bus: hints that something was committed, and live text. Never truth: losing every hint only makes things slower.
-use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
+use maos_engine::ids::{AgentId, AgentType, EffectId, Place, TaskId};
 pub use maos_llm::Part;
 use maos_llm::PartSink;
 use std::collections::HashMap;
@@ -37,6 +37,19 @@ pub struct Live {
     pub part: Part,
 }
 
+/// An agent came to the pool, or left it for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolChange {
+    /// Which.
+    pub agent: AgentId,
+    /// Its type.
+    pub kind: AgentType,
+    /// A person spawned it.
+    pub spawned: bool,
+    /// It is gone; otherwise it is new.
+    pub terminated: bool,
+}
+
 /// Text of a call in flight.
 type LiveText = Arc<Mutex<String>>;
 
@@ -45,12 +58,18 @@ type LiveText = Arc<Mutex<String>>;
 pub struct Bus {
     hints: broadcast::Sender<Hint>,
     live: broadcast::Sender<Live>,
+    pool: broadcast::Sender<PoolChange>,
     texts: Mutex<HashMap<(TaskId, Place), LiveText>>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { hints: broadcast::channel(HINTS_MAX).0, live: broadcast::channel(LIVE_MAX).0, texts: Mutex::default() }
+        Self {
+            hints: broadcast::channel(HINTS_MAX).0,
+            live: broadcast::channel(LIVE_MAX).0,
+            pool: broadcast::channel(HINTS_MAX).0,
+            texts: Mutex::default(),
+        }
     }
 }
 
@@ -64,6 +83,14 @@ impl Bus {
     /// Listens to hints.
     pub fn hints(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
+    }
+    /// Tells everyone who listens that an agent came or left; nobody may listen.
+    pub(crate) fn pool_change(&self, change: PoolChange) {
+        drop(self.pool.send(change));
+    }
+    /// Listens to changes of the pool.
+    pub fn pool_changes(&self) -> broadcast::Receiver<PoolChange> {
+        self.pool.subscribe()
     }
     /// Listens to live pieces.
     pub fn live(&self) -> broadcast::Receiver<Live> {

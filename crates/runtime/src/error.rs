@@ -27,6 +27,14 @@ pub enum RuntimeError {
         /// What cannot be done, and what can.
         what: String,
     },
+    /// The task is put aside: its worker failed again and again, or its journal is damaged.
+    #[error("{task} is put aside (quarantined): {why}. The command is kept and carried out when the task is taken up again")]
+    Quarantined {
+        /// The task.
+        task: TaskId,
+        /// What failed.
+        why: String,
+    },
     /// A task to wait for does not exist.
     #[error("depends_on[{index}]: no task '{task}'")]
     DependencyMissing {

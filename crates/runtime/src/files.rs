@@ -3,15 +3,17 @@
 use crate::Runtime;
 use crate::error::{Result, RuntimeError};
 use crate::node::Node;
+use maos_engine::Time;
 use maos_engine::body::hex;
 use maos_engine::ids::TaskId;
-use maos_engine::spec::{Attachment, TaskSpec};
+use maos_engine::spec::Attachment;
 use maos_sandbox::{Entry, FileError, Kind, Workspace};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Largest file that can be attached, in bytes.
 pub const UPLOAD_BYTES_MAX: u64 = 256 << 20;
@@ -42,6 +44,8 @@ pub struct Artifact {
     pub bytes: u64,
     /// It was attached by a person and has not changed its size since.
     pub attached: bool,
+    /// When it was last written, if the file system says.
+    pub modified: Option<Time>,
 }
 
 /// A file that is being received.
@@ -107,12 +111,12 @@ impl Node {
     ///
     /// # Errors
     /// The folder cannot be made, or an attachment is gone.
-    pub(crate) fn workspace(&self, task: &TaskId, spec: &TaskSpec) -> Result<Arc<Workspace>> {
+    pub(crate) fn workspace(&self, task: &TaskId, attachments: &[Attachment]) -> Result<Arc<Workspace>> {
         let dir = self.data_dir.join("workspaces").join(task.as_str());
         let workspace = Workspace::open(&dir, self.settings().tools.quota).map_err(|e| io(&dir, &e))?;
         let filled = dir.join("attached");
-        if !spec.attachments.is_empty() && !filled.exists() {
-            for file in &spec.attachments {
+        if !attachments.is_empty() && !filled.exists() {
+            for file in attachments {
                 let from = self.data_dir.join("uploads").join(&file.sha256);
                 let mut content = File::open(&from).map_err(|e| io(&from, &e))?;
                 workspace.import(&file.name, &mut content, UPLOAD_BYTES_MAX).map_err(|e| file_error(&file.name, &e))?;
@@ -174,7 +178,7 @@ impl Runtime {
         }
         let node = Arc::clone(&self.node);
         blocking(move || {
-            let workspace = node.workspace(&task.id, &task.spec)?;
+            let workspace = node.workspace(&task.id, &task.spec.attachments)?;
             let listing = workspace.list("", LISTED_MAX.0, LISTED_MAX.1).map_err(|e| file_error("", &e))?;
             let attached = |e: &Entry, name: &str| task.spec.attachments.iter().any(|a| a.name == name && a.bytes == e.size);
             // A program of an agent may have made what would steer others where the files are taken to: that stays here.
@@ -183,7 +187,8 @@ impl Runtime {
             };
             let artifact = |e: &Entry| {
                 let name = e.path.to_str()?.to_owned();
-                Some(Artifact { attached: attached(e, &name), bytes: e.size, name })
+                let modified = Some(Time(i64::try_from(e.modified_ns / 1_000).unwrap_or_default()));
+                Some(Artifact { attached: attached(e, &name), bytes: e.size, name, modified })
             };
             Ok(listing.entries.iter().filter(|e| wanted(e)).filter_map(artifact).collect())
         })
@@ -194,7 +199,7 @@ impl Runtime {
     ///
     /// # Errors
     /// No such task or file.
-    pub async fn artifact(&self, id: &str, name: &str) -> Result<(File, u64)> {
+    pub async fn artifact(&self, id: &str, name: &str) -> Result<(File, Artifact)> {
         let task = self.view(id).await?;
         let (node, name) = (Arc::clone(&self.node), name.to_owned());
         blocking(move || {
@@ -202,8 +207,12 @@ impl Runtime {
                 let why = "it would steer programs or agents where it is taken to, so it is not given out".to_owned();
                 return Err(RuntimeError::NoFile { name, why });
             }
-            let workspace = node.workspace(&task.id, &task.spec)?;
-            workspace.open_file(&name).map_err(|e| file_error(&name, &e))
+            let workspace = node.workspace(&task.id, &task.spec.attachments)?;
+            let (file, bytes) = workspace.open_file(&name).map_err(|e| file_error(&name, &e))?;
+            let changed = file.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+            let modified = changed.and_then(|since| i64::try_from(since.as_micros()).ok()).map(Time);
+            let attached = task.spec.attachments.iter().any(|a| a.name == name && a.bytes == bytes);
+            Ok((file, Artifact { name, bytes, attached, modified }))
         })
         .await
     }

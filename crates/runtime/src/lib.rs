@@ -31,10 +31,10 @@ pub use error::{Result, RuntimeError};
 pub use figures::AgentFigures;
 pub use files::{ATTACHMENTS_MAX, Artifact, Incoming, UPLOAD_BYTES_MAX, Upload};
 pub use options::{ConsensusOptions, Options};
-pub use people::{ANSWER_BYTES_MAX, Question};
+pub use people::{ANSWER_BYTES_MAX, Answered, Question};
 pub use pool::{AgentMetrics, SPAWN_MAX, Spawn};
 pub use status::{AgentView, ModelView, NodeStatus, Readiness};
-pub use tasks::{Accepted, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
+pub use tasks::{Accepted, Instructions, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
 pub use toolset::{MEMORY_BYTES_DEFAULT, ToolHealth, ToolOptions};
 
 use maos_llm::Models;
@@ -138,6 +138,11 @@ impl Runtime {
     /// Hints that something was committed.
     pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
         self.node.bus.hints()
+    }
+
+    /// Agents that come and go.
+    pub fn pool_changes(&self) -> tokio::sync::broadcast::Receiver<bus::PoolChange> {
+        self.node.bus.pool_changes()
     }
 
     /// Live pieces of the agents' output.

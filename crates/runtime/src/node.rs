@@ -1,5 +1,5 @@
 //! What the workers of a process share: store, models, pool, bus, and the mailboxes of live tasks. Holds no state of a task.
-use crate::bus::Bus;
+use crate::bus::{Bus, PoolChange};
 use crate::clock;
 use crate::error::{Result, RuntimeError};
 use crate::figures::Figures;
@@ -35,7 +35,7 @@ const TOOLS_LOOK_US: i64 = 1_000_000;
 /// Longest time of one tool call, seconds.
 const TOOL_TIMEOUT_S_MAX: u64 = 3_600;
 
-/// A task whose worker failed this often is put aside until a person looks at it.
+/// A task whose worker failed this often, without getting anywhere in between, is put aside until a person looks at it.
 const FAILURES_MAX: u32 = 5;
 
 /// What is shared.
@@ -166,7 +166,11 @@ impl Node {
         lock(&self.agents).values().cloned().collect()
     }
     pub(crate) fn remember_agent(&self, doc: AgentDoc) {
-        lock(&self.agents).insert(doc.id.clone(), doc);
+        let change = PoolChange { agent: doc.id.clone(), kind: doc.kind.clone(), spawned: doc.spawned, terminated: doc.terminated };
+        let before = lock(&self.agents).insert(doc.id.clone(), doc);
+        if before.is_none_or(|before| before.terminated != change.terminated) {
+            self.bus.pool_change(change);
+        }
     }
     pub(crate) fn memory_peak(&self, id: &AgentId) -> u64 {
         lock(&self.memory_peaks).get(id).copied().unwrap_or(0)
@@ -284,6 +288,16 @@ impl Node {
 
     pub(crate) fn quarantined(&self) -> BTreeMap<TaskId, String> {
         lock(&self.quarantine).clone()
+    }
+
+    /// Why a task is put aside; `None` if it is not.
+    pub(crate) fn why_quarantined(&self, task: &TaskId) -> Option<String> {
+        lock(&self.quarantine).get(task).cloned()
+    }
+
+    /// The task goes on: failures of its worker before do not count any more.
+    pub(crate) fn worker_goes_on(&self, task: &TaskId) {
+        lock(&self.failures).remove(task);
     }
 
     /// Tells the worker of a task, if there is one here.
@@ -503,4 +517,31 @@ pub(crate) fn new_doc(grant: &Grant) -> Option<AgentDoc> {
     let kind = kind_of(&grant.agent)?;
     let kind = maos_engine::ids::AgentType::new(kind).ok()?;
     grant.new.then(|| AgentDoc::plain(grant.agent.clone(), kind, clock::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Runtime, Submit};
+    use maos_engine::input::Update;
+    use maos_engine::status::Priority;
+    use maos_llm::ScriptedOptions;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn failures_of_long_ago_do_not_put_a_task_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("script.yml");
+        std::fs::write(&script, "rules: [{match: {}, latency_ms: 600000, reply: {text: late}}]").unwrap();
+        let mut options = Options::new(dir.path().join("data"));
+        options.models.scripted = Some(ScriptedOptions { path: Some(script), model: None });
+        let runtime = Runtime::open(options, "test", vec![]).await.unwrap();
+        let work = Submit { description: "hangs".into(), max_agents: Some(1), ..Submit::default() };
+        let id = runtime.submit(work).await.unwrap().task.id.clone();
+        lock(&runtime.node.failures).insert(id.clone(), FAILURES_MAX - 1);
+        for (priority, left) in [(Priority::High, 1), (Priority::Low, 0)] {
+            runtime.update(id.as_str(), Update { priority: Some(priority), ..Update::default() }).await.unwrap();
+            assert_eq!(lock(&runtime.node.failures).len(), left, "the first commit may be that of a take-over, and clears nothing");
+        }
+        runtime.stop(Duration::ZERO).await;
+    }
 }

@@ -11,7 +11,7 @@ use maos_engine::body::Body;
 use maos_engine::ids::{AgentId, EffectId, Place, TaskId};
 use maos_engine::input::Input;
 use maos_engine::message::{CallError, FailureClass};
-use maos_engine::spec::TaskSpec;
+use maos_engine::spec::Attachment;
 use maos_engine::taint::Taint;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,8 @@ fn replied(node: &Node, call: &ModelCall, reply: maos_engine::message::Reply, se
 /// What a tool call needs.
 pub(crate) struct ToolCall {
     pub(crate) task: TaskId,
-    pub(crate) spec: TaskSpec,
+    /// Files of the task, shared by all its calls: there may be thousands.
+    pub(crate) attachments: Arc<[Attachment]>,
     pub(crate) agent: AgentId,
     pub(crate) effect: EffectId,
     pub(crate) name: String,
@@ -119,8 +120,8 @@ async fn run(node: &Arc<Node>, call: ToolCall) -> Result<(Output, Nature), Strin
     let tools = node.tools();
     let tool = Arc::clone(tools.get(&call.name).ok_or_else(|| format!("the tool '{}' does not exist any more", call.name))?);
     let args = call.args.ok_or_else(|| "the arguments of the call are lost".to_owned())?;
-    let (task, spec, files) = (call.task.clone(), call.spec, Arc::clone(node));
-    let opened = tokio::task::spawn_blocking(move || files.workspace(&task, &spec)).await;
+    let (task, attachments, files) = (call.task.clone(), call.attachments, Arc::clone(node));
+    let opened = tokio::task::spawn_blocking(move || files.workspace(&task, &attachments)).await;
     let workspace = opened.map_err(|e| e.to_string())?.map_err(|e| format!("the task's files cannot be opened: {e}"))?;
     let (memory_bytes, timeout) = node.agent_limits(&call.agent);
     let nature = tool.nature();

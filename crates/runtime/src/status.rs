@@ -181,6 +181,21 @@ impl Runtime {
         self.node.tools().definitions().all().map(view).collect()
     }
 
+    /// Models that are named, but whose provider is not configured: another one is asked instead, which should not go unnoticed.
+    pub fn models_fallen_back(&self) -> Vec<String> {
+        let models = self.node.models();
+        let Some(models) = models.as_ref() else { return vec![] };
+        let settings = self.node.settings();
+        let voters = settings.consensus.models.iter().map(|m| ("consensus.models".to_owned(), m.clone()));
+        let tools = self.node.tools();
+        let own = tools.definitions().all().filter_map(|d| Some((format!("agent type {}", d.name), d.model.as_deref()?.into())));
+        let told = |(by, model): (String, maos_llm::ModelRef)| {
+            let maos_llm::ConfigError::NotConfigured { provider, hint, .. } = models.named(&model).err()? else { return None };
+            Some(format!("{by} names {provider}/{}, but {provider} is not configured, so another model is asked: {hint}", model.model))
+        };
+        voters.chain(own).filter_map(told).collect()
+    }
+
     /// Asks each configured provider something that costs nothing.
     pub async fn check_models(&self) -> Vec<(String, std::result::Result<maos_llm::Checked, maos_engine::message::CallError>)> {
         let models = self.node.models();

@@ -10,19 +10,20 @@ use crate::worker::{Msg, Worker, row, stored};
 use maos_engine::consensus::Consensus;
 use maos_engine::decide::Ctx;
 use maos_engine::drive::Drive;
-use maos_engine::event::TextRef;
+use maos_engine::event::{CallOutcome, TextRef};
 use maos_engine::ids::{AgentType, EffectId, Place, StepId, TaskId};
 use maos_engine::input::{Command, Input, Update};
+use maos_engine::message::Block;
 use maos_engine::money::Money;
 use maos_engine::pool::Want;
 use maos_engine::spec::{CONTEXT_BYTES_MAX, DEPENDS_ON_MAX, DESCRIPTION_BYTES_MAX, TaskSpec};
 use maos_engine::status::{Priority, Status, TaskType};
 use maos_engine::summary::Summary;
-use maos_engine::task::Task;
+use maos_engine::task::{CallState, Task, ToolCall as ToolState};
 use maos_engine::{Time, plan};
 use maos_store::{Commit, EventRow, Filter, Idempotency, ListedTask, NewTask, Page, Store, Submitted};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,6 +31,8 @@ use std::sync::atomic::Ordering;
 pub const TASK_AGENTS_MAX: u32 = 10_000;
 /// Most labels of a task.
 pub const LABELS_MAX: usize = 64;
+/// The tool by which agents read a skill.
+const OPEN_SKILL: &str = "open_skill";
 /// Longest timeout, seconds (one year).
 pub const TIMEOUT_S_MAX: u64 = 31_536_000;
 
@@ -97,6 +100,17 @@ pub struct Outcome {
     pub text: Option<String>,
     /// Outputs of the steps completed so far, in order of the plan.
     pub partial: Vec<StepOutput>,
+    /// The joined or revised text that is not the result: voters have not accepted it, or not yet. The output of a step is not repeated here.
+    pub draft: Option<String>,
+}
+
+/// The instructions beyond its description that a task's agents were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instructions {
+    /// The AGENTS.md that was attached.
+    pub agents_md: bool,
+    /// Skills that agents opened, by name.
+    pub skills: BTreeSet<String>,
 }
 
 /// The text of one model call.
@@ -324,7 +338,33 @@ impl Runtime {
         let partial =
             task.steps().filter_map(|(s, r)| Some(StepOutput { step: s.id.clone(), title: s.title.clone(), text: output(r)? })).collect();
         let text = task.result.as_ref().map(|at| bodies.text(&task, at));
-        Ok(Outcome { task, text, partial })
+        let draft = task.draft().filter(|at| task.result.is_none() && at.place.step().is_none()).map(|at| bodies.text(&task, at));
+        Ok(Outcome { task, text, partial, draft })
+    }
+
+    /// Which instructions the agents of a task were given.
+    pub async fn instructions(&self, task: &Task) -> Result<Instructions> {
+        let agents_md = match crate::worker::agents_md(task) {
+            Some(file) => crate::worker::read_agents_md(&self.node, file).await?.is_some(),
+            None => false,
+        };
+        let opened = |c: &ToolState| c.name == OPEN_SKILL && matches!(c.state, CallState::Settled { outcome: CallOutcome::Done, .. });
+        let turns = || task.runs.values().flat_map(|r| &r.turns).filter(|t| t.calls.iter().any(opened));
+        let mut bodies = Bodies::default();
+        bodies.load(&*self.node.store, turns().filter_map(|t| t.paid.as_ref()).map(|p| &p.reply)).await?;
+        let mut skills = BTreeSet::new();
+        for turn in turns() {
+            let reply = turn.paid.as_ref().and_then(|p| bodies.reply(&p.reply));
+            for block in reply.into_iter().flat_map(|r| r.content) {
+                if let Block::ToolUse { id, input, .. } = block
+                    && turn.calls.iter().any(|c| c.id == id && opened(c))
+                    && let Some(name) = input.get("name").and_then(serde_json::Value::as_str)
+                {
+                    skills.insert(name.to_owned());
+                }
+            }
+        }
+        Ok(Instructions { agents_md, skills })
     }
 
     /// What models have written, call by call in order of the plan: committed replies, and the text of calls in flight.
@@ -420,6 +460,11 @@ impl Runtime {
         self.command(&task, Command::Update(update), |t| t.revision > task.revision || t.status.is_terminal()).await
     }
 
+    /// Why a task is put aside until the next start of the node; `None` if it is not.
+    pub fn why_quarantined(&self, task: &TaskId) -> Option<String> {
+        self.node.why_quarantined(task)
+    }
+
     /// Posts a command and waits (shortly) until the holder of the task has acted on it. The command is durable from the post on; if the
     /// wait is over first, the state as it is then is returned.
     pub(crate) async fn command(&self, task: &Task, command: Command, done: impl Fn(&Task) -> bool) -> Result<Arc<Task>> {
@@ -427,6 +472,10 @@ impl Runtime {
         let mut hints = self.node.bus.hints();
         if !self.node.store.post(task.id.as_str(), json, clock::now().0).await? {
             return Err(RuntimeError::NoTask(task.id.to_string()));
+        }
+        // Kept all the same: a cancellation is the way to be rid of a task that fails each time it is taken up.
+        if let Some(why) = self.why_quarantined(&task.id) {
+            return Err(RuntimeError::Quarantined { task: task.id.clone(), why });
         }
         self.node.tell(&task.id, Msg::Mail);
         self.node.wake.notify_one();

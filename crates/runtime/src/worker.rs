@@ -16,6 +16,7 @@ use maos_engine::event::{Event, Recorded};
 use maos_engine::ids::{AgentId, AgentType, EffectId, TaskId};
 use maos_engine::input::{Command, Input};
 use maos_engine::pool::{Known, Want};
+use maos_engine::spec::Attachment;
 use maos_engine::status::Status;
 use maos_engine::task::Task;
 use maos_store::{Appended, Commit, Head, Lease, NewDoc, NewEvent, StoreError, TaskRow};
@@ -129,7 +130,11 @@ pub(crate) struct Worker {
     given: Given,
     /// What the workspace's own AGENTS.md says, for coding agents.
     instructions: Option<String>,
+    /// Files given with the task; they never change.
+    attachments: Arc<[Attachment]>,
     ballot_opened: bool,
+    /// It has committed something since it took the task.
+    went_on: bool,
     holds: Holds,
     snapshot_at: u64,
 }
@@ -152,6 +157,7 @@ impl Worker {
         prepared: BTreeMap<EffectId, Prepared>,
     ) -> Self {
         let holds = Holds::of(drive.task());
+        let attachments = drive.task().spec.attachments.clone().into();
         Self {
             id: drive.task().id.clone(),
             node,
@@ -165,7 +171,9 @@ impl Worker {
             bodies: Bodies::default(),
             given: vec![],
             instructions: None,
+            attachments,
             ballot_opened: false,
+            went_on: false,
             holds,
             snapshot_at: 0,
         }
@@ -233,10 +241,8 @@ impl Worker {
             }
         }
         // Only what a person attached counts, as they attached it: what an agent makes of the file never becomes instructions.
-        if let Some(file) = task.spec.attachments.iter().find(|a| a.name == AGENTS_MD) {
-            let (uploads, name) = (self.node.data_dir.join("uploads"), file.sha256.clone());
-            let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
-            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))?;
+        if let Some(file) = agents_md(task) {
+            self.instructions = read_agents_md(&self.node, file).await?;
         }
         Ok(())
     }
@@ -418,6 +424,10 @@ impl Worker {
 
     fn committed(&mut self, events: &[Recorded], head: Head, first_gseq: u64) {
         self.head = head;
+        // The first commit only takes the task over: a worker that fails right behind it would be started again for ever.
+        if std::mem::replace(&mut self.went_on, true) {
+            self.node.worker_goes_on(&self.id);
+        }
         self.node.published(&self.id, events, first_gseq);
         let task = self.drive.task();
         if task.status.is_terminal() {
@@ -489,7 +499,7 @@ impl Worker {
             Action::Tool { effect, name, .. } => {
                 let call = perform::ToolCall {
                     task: self.id.clone(),
-                    spec: task.spec.clone(),
+                    attachments: Arc::clone(&self.attachments),
                     agent: task.runs.get(&effect.place).and_then(|r| r.agent.clone()).expect("a tool in flight has an agent"),
                     effect: effect.clone(),
                     name: name.clone(),
@@ -536,6 +546,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// The AGENTS.md that a person attached.
+pub(crate) fn agents_md(task: &Task) -> Option<&Attachment> {
+    task.spec.attachments.iter().find(|a| a.name == AGENTS_MD)
+}
+
+/// What it says; `None` if there is nothing in it.
+pub(crate) async fn read_agents_md(node: &Node, file: &Attachment) -> Result<Option<String>> {
+    let (uploads, name) = (node.data_dir.join("uploads"), file.sha256.clone());
+    let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
+    read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))
 }
 
 /// An event as stored.

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use maos_api::agents::{Agent, AgentMetrics, AgentSpawn, AgentType};
 use maos_api::analysis::Analysis;
 use maos_api::files::{Artifact, Upload};
-use maos_api::people::Question;
+use maos_api::people::{Answered, Question};
 use maos_api::plan::Plan;
 use maos_api::query::{AgentQuery, OutputQuery, TaskQuery};
 use maos_api::shared::{Message, Output, StateEntry};
@@ -184,8 +184,8 @@ pub enum Answer {
 pub trait People: Send + Sync {
     /// What is asked now, in order of the steps.
     async fn questions(&self, task: &str) -> Reply<Vec<Question>>;
-    /// Answers a question; the only open one if none is named.
-    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Task>;
+    /// Answers a question; the only open one if none is named. Consent must name its call.
+    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Answered>;
 }
 
 /// Bytes as they come. An error means that the rest is missing.

@@ -6,13 +6,14 @@ use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
 use maos_api::limits::{BODY_BYTES_MAX, PAGE_ITEMS_DEFAULT};
+use maos_api::people::{Answered, Question, TaskInput};
 use maos_api::query::TaskQuery;
 use maos_api::tasks::Results;
 use maos_api::{List, Problem, Task, TaskSubmit};
 use maos_mcp::{Door, Refusal, http_service};
 
 use crate::app::App;
-use crate::backend::Action;
+use crate::backend::{Action, Answer};
 use crate::cursor;
 use crate::reply::{AsIs, Fault};
 use crate::tasks::Wait;
@@ -66,5 +67,23 @@ impl Door for Inside {
 
     async fn cancel(&self, id: &str) -> Result<Task, Refusal> {
         Ok(self.0.backend.act(id, Action::Cancel).await?.task)
+    }
+
+    async fn questions(&self, id: &str) -> Result<Vec<Question>, Refusal> {
+        Ok(self.0.backend.questions(id).await?)
+    }
+
+    async fn answer(&self, id: &str, question: &str, text: String) -> Result<Answered, Refusal> {
+        let input = TaskInput { answer: Some(text.clone()), ..TaskInput::default() };
+        let faults = validate::input(&input);
+        if !faults.is_empty() {
+            return Err(Refusal::from(&Problem::validation(faults)));
+        }
+        Ok(self.0.backend.answer(id, Some(question), Answer::Text(text)).await?)
+    }
+
+    async fn upload(&self, content: Vec<u8>) -> Result<String, Refusal> {
+        let whole = futures_util::stream::iter([Ok(bytes::Bytes::from(content))]);
+        Ok(self.0.backend.upload(Box::pin(whole)).await?.file_id)
     }
 }

@@ -12,7 +12,7 @@ mod views;
 use async_trait::async_trait;
 use maos_api::Event;
 use maos_api::query::{TaskQuery, TaskSort};
-use maos_api::tasks::{Task, TaskPatch, TaskSubmit};
+use maos_api::tasks::{Instructions, Task, TaskPatch, TaskSubmit};
 use maos_engine::input::Update;
 use maos_runtime::{Runtime, Submit};
 use maos_store::{Cursor, Filter, Idempotency, PAGE_ROWS_MAX, Page, SortBy};
@@ -52,7 +52,7 @@ impl Wire {
 
     fn task(&self, task: &maos_engine::task::Task) -> Task {
         let shown = convert::task(&task.id, &task.summary(), &task.spec, &task.at_work(usize::MAX), &self.dashboard);
-        Task { consensus: convert::consensus(task), ..shown }
+        convert::put_aside(Task { consensus: convert::consensus(task), ..shown }, self.runtime.why_quarantined(&task.id))
     }
 
     /// Whether a person changed the task behind this revision. What agents did since is no reason to refuse a person's change: a running
@@ -120,12 +120,19 @@ impl Tasks for Wire {
         rows.truncate(limit as usize);
         let point = |c: &Cursor| Point { priority: c.priority, created_us: c.created_at, task_id: c.task.clone() };
         let next = rows.last().filter(|_| more).map(|r| point(&r.cursor));
-        let tasks = rows.iter().map(|r| convert::task(&r.id, &r.summary, &r.summary.spec, &r.summary.agents, &self.dashboard)).collect();
+        let row = |r: &maos_runtime::Listed| {
+            let shown = convert::task(&r.id, &r.summary, &r.summary.spec, &r.summary.agents, &self.dashboard);
+            convert::put_aside(shown, self.runtime.why_quarantined(&r.id))
+        };
+        let tasks = rows.iter().map(row).collect();
         Ok(Listed { tasks, next, total })
     }
 
     async fn task(&self, id: &str) -> Reply<Task> {
-        Ok(self.task(&*self.view(id).await?))
+        let task = self.view(id).await?;
+        let given = self.runtime.instructions(&task).await.map_err(problem)?;
+        let instructions = Some(Instructions { agents_md: given.agents_md, skills: given.skills.into_iter().collect() });
+        Ok(Task { instructions, ..self.task(&task) })
     }
 
     async fn update(&self, id: &str, patch: TaskPatch, if_revision: Option<u64>) -> Reply<Task> {

@@ -3,8 +3,7 @@ use crate::client::{Client, json};
 use crate::error::{ClientError, classify};
 use crate::files::{Artifact, Upload};
 use crate::page::List;
-use crate::people::{Question, TaskInput};
-use crate::tasks::Task;
+use crate::people::{Answered, Question, TaskInput};
 use futures_util::{Stream, StreamExt};
 use reqwest::Method;
 
@@ -69,8 +68,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`]; `question-not-found`, `question-answered`, `validation-failed`.
-    pub async fn answer(&self, id: &str, input: &TaskInput, key: Option<&str>) -> Result<Task, ClientError> {
-        self.post(&["api", "tasks", id, "input"], Some(json(input)), key).await
+    pub async fn answer(&self, id: &str, input: &TaskInput, key: Option<&str>) -> Result<Answered, ClientError> {
+        let path = ["api", "tasks", id, "input"];
+        let (status, body) = self.send_for_status(&Self::posted(&path, Some(json(input)), key)).await?;
+        Ok(Answered { task: self.decode(&body)?, applied: status != 202 })
     }
 
     fn request(&self, method: Method, path: &[&str], timeout_ms: u64) -> reqwest::RequestBuilder {

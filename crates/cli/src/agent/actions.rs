@@ -6,8 +6,8 @@ use crate::error::{CliError, Outcome};
 use crate::exit::Exit;
 use crate::print::Format;
 use clap::Args;
+use maos_api::Client;
 use maos_api::agents::Agent;
-use maos_api::{AgentStatus, Client};
 
 /// Arguments of those that harm nothing.
 #[derive(Debug, Args)]
@@ -49,7 +49,8 @@ pub(crate) fn terminate(app: &App, args: &TerminateArgs) -> Outcome {
             let mut busy = vec![];
             for id in resolve_all(&client, &args.ids).await? {
                 match client.agent(&id).await {
-                    Ok(agent) if agent.status == AgentStatus::Busy => busy.push(agent),
+                    // Also one that is held: its step waits with it.
+                    Ok(agent) if agent.task_id.is_some() => busy.push(agent),
                     Ok(_) => {}
                     Err(error) => return Err(with_similar(&client, &id, error).await),
                 }

@@ -104,9 +104,11 @@ impl ConfigDoor for FileConfig {
     }
 }
 
-/// Programs that are run, the addresses and keys of the door itself, and the fence around agents are not changed through the door.
+/// Programs that are run, the addresses and keys of the door itself, where keys and prompts are sent, and the fence around agents are not
+/// changed through the door.
 fn is_writable(key: &Key) -> bool {
     !matches!(key.name, "api.host" | "api.allowed_hosts" | "local.llama_server" | "scripted.script")
+        && !key.name.ends_with(".base_url")
         && !matches!(key.section(), "auth" | "cli" | "sandbox" | "web" | "tools")
 }
 
@@ -197,6 +199,10 @@ mod tests {
             ["auth.api_keys", "api.host", "sandbox.tier", "sandbox.network_allow", "web.allow", "web.allow_private", "tools.approval"]
         {
             assert!(!is_writable(schema::find(name).unwrap()), "{name}");
+        }
+        // Whoever sets one gets the operator's key and every prompt.
+        for key in KEYS.iter().filter(|key| key.name.ends_with("base_url")) {
+            assert!(!is_writable(key), "{}", key.name);
         }
         assert!(is_writable(schema::find("system.max_agents").unwrap()));
     }

@@ -4,11 +4,14 @@ use crate::app::App;
 use crate::client;
 use crate::error::{CliError, Outcome};
 use crate::exit::Exit;
-use crate::print::text::{ago, clean_block, clean_line};
+use crate::print::text::{ago, clean_block, clean_line, cut};
 use crate::print::{Format, Style, Ui};
 use clap::Args;
 use maos_api::Client;
 use maos_api::people::{Question, QuestionKind, TaskInput};
+
+/// Cells of a question that is told in one line.
+const QUESTION_CELLS: usize = 120;
 
 /// Its arguments.
 #[derive(Debug, Args)]
@@ -44,7 +47,11 @@ pub(crate) fn run(app: &App, args: &InputArgs) -> Outcome {
     client::block_on(async {
         let id = client::resolve(app, &client, &args.id).await?;
         if answer.is_some() || approve.is_some() {
-            let input = TaskInput { question: args.question.clone(), answer, approve, reason: args.reason.clone() };
+            let question = match &args.question {
+                Some(named) => Some(named.clone()),
+                None => the_only_one(app, &client, &id, approve == Some(true)).await?,
+            };
+            let input = TaskInput { question, answer, approve, reason: args.reason.clone() };
             return send(app, &client, &id, &input, format).await;
         }
         let mut open = match client.questions(&id).await {
@@ -76,9 +83,25 @@ pub(crate) fn run(app: &App, args: &InputArgs) -> Outcome {
     })?
 }
 
+/// The id of the question that is open, if it is the only one: an answer is meant for what was asked when it was given, not for what is
+/// asked when it arrives. What is agreed to is shown.
+async fn the_only_one(app: &App, client: &Client, id: &str, show: bool) -> Result<Option<String>, CliError> {
+    let open = match client.questions(id).await {
+        Ok(open) => open.data,
+        Err(error) => return Err(client::with_similar(client, id, error).await),
+    };
+    // The server says what is wrong when there is none, or more than one.
+    let [only] = open.as_slice() else { return Ok(None) };
+    if show {
+        app.ui.note(text(&app.ui, only).trim_end());
+    }
+    Ok(Some(only.question_id.clone()))
+}
+
 async fn send(app: &App, client: &Client, id: &str, input: &TaskInput, format: Format) -> Outcome {
     match client.answer(id, input, None).await {
-        Ok(task) => {
+        Ok(answered) => {
+            let task = answered.task;
             match format {
                 Format::Table => {}
                 Format::Id => app.ui.out(&format!("{}\n", task.task_id))?,
@@ -91,7 +114,11 @@ async fn send(app: &App, client: &Client, id: &str, input: &TaskInput, format: F
                 Some(true) => "Approved",
                 Some(false) => "Refused",
             };
-            app.ui.note(&format!("{} {done} · {id}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+"))));
+            if answered.applied {
+                app.ui.note(&format!("{} {done} · {id}", app.ui.err_paint(Style::Good, app.ui.glyph("✓", "+"))));
+            } else {
+                app.ui.warn(&format!("sent, but {id} has not taken it yet; another answer may come first  (look: maos task input {id})"));
+            }
             Ok(Exit::Success)
         }
         Err(failed) => {
@@ -120,6 +147,17 @@ fn ask(question: &Question) -> Result<TaskInput, CliError> {
         }
     }
     Ok(input)
+}
+
+/// A question in one line, with the command that answers it.
+pub(super) fn news(q: &Question) -> String {
+    let who = q.agent_id.as_deref().unwrap_or("an agent");
+    let (what, answer) = match q.kind {
+        QuestionKind::Ask => ("asks".to_owned(), "--answer \"…\""),
+        QuestionKind::Approval => (format!("wants to use {}", clean_line(q.tool.as_deref().unwrap_or("a tool"))), "--approve or --deny"),
+    };
+    let said = cut(&clean_line(&q.text), QUESTION_CELLS, '…');
+    format!("{who} {what}: {said}  (answer: maos task input {} --question {} {answer})", q.task_id, clean_line(&q.question_id))
 }
 
 /// A question for people: who asks, what, and how to answer.

@@ -1,6 +1,6 @@
 //! `maos task list`.
 use super::submit::label;
-use super::{cost, ran_for, ran_for_text, status_cell, tokens, words};
+use super::{cost, ran_for, ran_for_text, task_status_cell, tokens, words};
 use crate::app::App;
 use crate::client;
 use crate::commands::logs::since;
@@ -128,7 +128,7 @@ fn columns(app: &App, list: &ListFlags) -> Vec<Column<Task>> {
     };
     vec![
         Column::new("ID", |task: &Task| task.task_id.clone().into()),
-        Column::new("STATUS", move |task: &Task| status_cell(&ui, task.status)),
+        Column::new("STATUS", move |task: &Task| task_status_cell(&ui, task)),
         Column::new("TYPE", |task: &Task| task.task_type.map_or("-", TaskType::as_str).into()),
         Column::new("PRIORITY", |task: &Task| task.priority.as_str().into()),
         Column::new("STEPS", |task: &Task| match task.progress.total {

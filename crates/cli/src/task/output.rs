@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::print::text::clean_line;
+use crate::print::text::{CleanWriter, clean_line};
 use futures_util::{Stream, StreamExt};
 use maos_api::files::{Artifact, bad_name};
 use maos_api::tasks::Results;
@@ -63,8 +63,8 @@ pub(super) async fn save(app: &App, client: &Client, results: &Results, dir: &Pa
     }
 }
 
-/// Prints one artifact as it is.
-pub(super) async fn print_one(client: &Client, results: &Results, name: &str) -> Result<(), CliError> {
+/// Prints one artifact: as it is, but on a terminal so that it cannot steer it.
+pub(super) async fn print_one(app: &App, client: &Client, results: &Results, name: &str) -> Result<(), CliError> {
     let Some(artifact) = results.artifacts.iter().find(|a| a.name == name) else {
         let fix = format!("maos task results {} -o json", results.task_id);
         let names: Vec<String> = results.artifacts.iter().map(|a| clean_line(&a.name)).collect();
@@ -73,7 +73,13 @@ pub(super) async fn print_one(client: &Client, results: &Results, name: &str) ->
         let message = format!("{} has no file '{}'", results.task_id, clean_line(name));
         return Err(CliError::new(Exit::NotFound, "artifact-not-found", message, fix).because(why).similar(closest));
     };
-    copy(open(client, &results.task_id, artifact).await?, std::io::stdout().lock()).await
+    let content = open(client, &results.task_id, artifact).await?;
+    if !app.ui.out_tty {
+        return copy(content, std::io::stdout().lock()).await;
+    }
+    let mut terminal = CleanWriter::new(std::io::stdout().lock());
+    copy(content, &mut terminal).await?;
+    terminal.end().map_err(write_failed)
 }
 
 async fn open(
@@ -85,15 +91,18 @@ async fn open(
 }
 
 async fn copy(content: impl Stream<Item = Result<Vec<u8>, ClientError>>, mut to: impl Write) -> Result<(), CliError> {
-    let failed = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::BrokenPipe => CliError::silent(Exit::BrokenPipe),
-        _ => CliError::io("write the file", &e, "maos task results --help"),
-    };
     let mut content = pin!(content);
     while let Some(chunk) = content.next().await {
-        to.write_all(&chunk.map_err(client::error)?).map_err(failed)?;
+        to.write_all(&chunk.map_err(client::error)?).map_err(write_failed)?;
     }
-    to.flush().map_err(failed)
+    to.flush().map_err(write_failed)
+}
+
+fn write_failed(error: std::io::Error) -> CliError {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => CliError::silent(Exit::BrokenPipe),
+        _ => CliError::io("write the file", &error, "maos task results --help"),
+    }
 }
 
 /// The path of a name below the folder, whose parents then exist. The error says why not.

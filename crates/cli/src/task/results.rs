@@ -59,7 +59,7 @@ pub(crate) fn run(app: &App, args: &ResultsArgs) -> Outcome {
         match (&args.artifact, &args.output) {
             (Some(name), _) => {
                 // A file is whole whether or not the task has ended.
-                return output::print_one(&client, &results, name).await.map(|()| Exit::Success);
+                return output::print_one(app, &client, &results, name).await.map(|()| Exit::Success);
             }
             (None, Some(dir)) => output::save(app, &client, &results, Path::new(dir)).await?,
             (None, None) => {}

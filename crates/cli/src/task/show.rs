@@ -1,5 +1,5 @@
 //! `maos task show`.
-use super::{cost, dollars, input, plan_text, ran_for_text, status_cell, tokens};
+use super::{cost, dollars, input, plan_text, ran_for_text, task_status_cell, tokens};
 use crate::app::App;
 use crate::client;
 use crate::error::Outcome;
@@ -10,7 +10,8 @@ use crate::print::{Format, Style, Ui};
 use clap::Args;
 use maos_api::Task;
 use maos_api::people::Question;
-use maos_api::votes::{BallotOutcome, Consensus, VoteChoice};
+use maos_api::tasks::Instructions;
+use maos_api::votes::{BallotOutcome, Consensus, VoteChoice, VotingStrategy};
 
 /// Attached files whose names are shown.
 const FILES_SHOWN_MAX: usize = 10;
@@ -70,7 +71,7 @@ fn text(app: &App, task: &Task, open: &[Question]) -> String {
     let time = |time: maos_api::Time| format!("{time} ({})", ago(now - time.as_millis()));
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("Task", Cell::styled(task.task_id.clone(), Style::Bold)),
-        ("Status", status_cell(&app.ui, task.status)),
+        ("Status", task_status_cell(&app.ui, task)),
         ("Type", task.task_type.map_or("not given", maos_api::TaskType::as_str).into()),
         ("Priority", task.priority.as_str().into()),
         ("Steps", format!("{} of {} done", task.progress.completed, task.progress.total).into()),
@@ -87,7 +88,8 @@ fn text(app: &App, task: &Task, open: &[Question]) -> String {
     add("Timeout", task.timeout.map(|s| crate::config::value::format_duration(std::time::Duration::from_secs(s))));
     add("Agent type", task.agent_type.clone());
     add("Attempt", (task.attempt > 1).then(|| task.attempt.to_string()));
-    add("Files", (!task.attachments.is_empty()).then(|| clean_line(&names(task))));
+    add("Files", (task.attachments_total > 0).then(|| clean_line(&names(task))));
+    add("Instructions", task.instructions.as_ref().and_then(instructions));
     add("Labels", (!task.labels.is_empty()).then(|| task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")));
     add("Depends on", (!task.depends_on.is_empty()).then(|| task.depends_on.join(", ")));
     add("Waits for", (!task.blocked_by.is_empty()).then(|| task.blocked_by.join(", ")));
@@ -112,6 +114,13 @@ fn text(app: &App, task: &Task, open: &[Question]) -> String {
     task.context.iter().for_each(|context| section("Context", context));
     task.constraints.iter().for_each(|constraints| section("Constraints", constraints));
     text
+}
+
+/// What agents were told beyond the description; `None` if nothing.
+fn instructions(given: &Instructions) -> Option<String> {
+    let skills = (!given.skills.is_empty()).then(|| format!("skills: {}", clean_line(&given.skills.join(", "))));
+    let parts: Vec<String> = given.agents_md.then(|| "AGENTS.md".to_owned()).into_iter().chain(skills).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Files given with the task; of many only how many.
@@ -139,9 +148,38 @@ fn votes(ui: &Ui, consensus: &Consensus) -> String {
                 VoteChoice::Approve => (Style::Good, ui.glyph("✓", "+")),
                 VoteChoice::Reject => (Style::Bad, ui.glyph("✗", "x")),
             };
-            let sure = format!("{:.0} % sure", vote.confidence * 100.0);
+            let weight =
+                if consensus.strategy == VotingStrategy::Weighted { format!(", weighs {:.2}", vote.weight) } else { String::new() };
+            let sure = format!("{:.0} % sure{weight}", vote.confidence * 100.0);
             out.push_str(&format!("  {} {} {} · {sure} · {}\n", ui.paint(style, glyph), vote.agent, vote.vote, clean_line(&vote.reason)));
+        }
+        for absent in &ballot.absent {
+            let who = absent.agent.as_deref().unwrap_or("nobody");
+            out.push_str(&format!("  {} {who} no vote · {}\n", ui.paint(Style::Dim, ui.glyph("·", ".")), clean_line(&absent.reason)));
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maos_api::votes::{Absent, Ballot, Vote};
+
+    #[test]
+    fn a_rejection_shows_who_did_not_vote_and_what_votes_weigh() {
+        let vote = Vote {
+            agent: "agent_coder_001".into(),
+            vote: VoteChoice::Approve,
+            confidence: 0.9,
+            weight: 0.45,
+            reason: "it is right".into(),
+        };
+        let absent = vec![Absent { agent: Some("agent_tester_001".into()), reason: "the time of the ballot is up".into() }];
+        let ballot = Ballot { round: 1, outcome: Some(BallotOutcome::Rejected), votes: vec![vote], absent };
+        let consensus = Consensus { strategy: VotingStrategy::Weighted, threshold: None, voters: 2, rounds: vec![ballot] };
+        let shown = votes(&table::tests::ui(80, false), &consensus);
+        assert!(shown.contains("90 % sure, weighs 0.45"), "{shown}");
+        assert!(shown.contains("agent_tester_001 no vote · the time of the ballot is up"), "{shown}");
+    }
 }

@@ -1,13 +1,17 @@
 //! Waiting for the end of a task, across restarts of the server.
-use super::{status_mark, tokens};
+use super::{input, status_mark, tokens};
 use crate::app::App;
 use crate::client;
 use crate::error::{CliError, Outcome};
 use crate::exit::Exit;
 use crate::print::text::clean_line;
 use clap::Args;
+use futures_util::StreamExt;
 use maos_api::limits::WAIT_SECONDS_MAX;
-use maos_api::{Client, ClientError, Task, TaskStatus};
+use maos_api::query::EventQuery;
+use maos_api::stream::StreamItem;
+use maos_api::{Client, ClientError, EventType, Task, TaskStatus};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,6 +35,45 @@ impl WaitFlags {
     }
 }
 
+/// Events after which a person may have to do something.
+const NEEDS_A_PERSON: [EventType; 2] = [EventType::TaskInputRequested, EventType::TaskPaused];
+
+/// What a person was told while a task is waited for: each thing once.
+#[derive(Default)]
+struct Told {
+    paused: bool,
+    put_aside: bool,
+    questions: BTreeSet<String>,
+}
+
+impl Told {
+    /// Says what the task waits for a person with.
+    async fn tell(&mut self, app: &App, client: &Client, task: &Task) {
+        if task.status == TaskStatus::Paused && !self.paused {
+            self.paused = true;
+            app.ui.warn(&paused_text(task));
+        }
+        if let Some(error) = task.error.as_ref().filter(|error| error.code == QUARANTINED)
+            && !std::mem::replace(&mut self.put_aside, true)
+        {
+            app.ui.warn(&format!("{}: {}  ({})", task.task_id, clean_line(&error.detail), error.hint.as_deref().unwrap_or("maos health")));
+        }
+        // If they cannot be read now they are read with the next answer: the task says again that it has some.
+        if task.questions > 0
+            && let Ok(open) = client.questions(&task.task_id).await
+        {
+            for question in open.data {
+                if self.questions.insert(question.question_id.clone()) {
+                    app.ui.warn(&input::news(&question));
+                }
+            }
+        }
+    }
+}
+
+/// Code of the error of a task that is put aside.
+pub(super) const QUARANTINED: &str = "quarantined";
+
 /// Waits for the end and gives the task as it is then.
 ///
 /// # Errors
@@ -38,26 +81,33 @@ impl WaitFlags {
 pub(crate) async fn until_end(app: &App, client: &Client, id: &str, flags: &WaitFlags) -> Result<Task, CliError> {
     let deadline = flags.deadline();
     let mut away_since: Option<Instant> = None;
-    let mut told_paused = false;
+    let mut told = Told::default();
+    let query = EventQuery { types: NEEDS_A_PERSON.iter().map(ToString::to_string).collect(), ..EventQuery::default() };
+    let mut events = client.task_events(id, &query).boxed();
+    let mut listens = true;
+    let mut look_now = false;
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return Err(waited_too_long(id));
         }
         let wait = left.unwrap_or(Duration::MAX).min(Duration::from_secs(WAIT_SECONDS_MAX));
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = if std::mem::take(&mut look_now) { 1 } else { u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1) };
         let answer = tokio::select! {
             answer = client.task_wait(id, millis) => answer,
+            // The events only make it sooner: whatever is wrong with them, the answers say it too.
+            item = events.next(), if listens && millis > 1 => {
+                look_now = matches!(item, Some(Ok(StreamItem::Event(_))));
+                listens = matches!(item, Some(Ok(ref item)) if !matches!(item, StreamItem::Ended));
+                continue;
+            }
             _ = tokio::signal::ctrl_c() => return Err(detached(app, id)),
         };
         match answer {
             Ok(task) if task.status.is_final() => return Ok(task),
             Ok(task) => {
                 away_since = None;
-                if task.status == TaskStatus::Paused && !told_paused {
-                    told_paused = true;
-                    app.ui.warn(&paused_text(&task));
-                }
+                told.tell(app, client, &task).await;
             }
             Err(failed) if failed.is_connection() || is_unavailable(&failed) => {
                 let since = *away_since.get_or_insert_with(|| {

@@ -84,6 +84,9 @@ fn an_agent_at_work_is_not_ended_unasked() {
         "{done}"
     );
     assert_eq!(server.json(&["agent", "status", agent])["status"], "BUSY");
+    server.run(&["agent", "pause", agent]).expect(0);
+    server.run(&["agent", "terminate", agent]).expect(2);
+    assert_eq!(server.json(&["agent", "status", agent])["status"], "PAUSED", "a held agent has work too");
     server.run(&["agent", "kill", agent, "-y"]).expect(0);
     assert_eq!(server.json(&["agent", "status", agent])["status"], "TERMINATED");
     assert_eq!(server.json(&["task", "show", &id])["status"], "RUNNING");
@@ -128,6 +131,11 @@ fn a_question_waits_and_is_answered() {
     let shown = server.run(&["task", "show", &id]).expect(0);
     assert!(shown.stdout.contains("Which year?") && shown.stdout.contains(&question), "{shown}");
     server.run(&["task", "input", &id, "--approve"]).expect(2);
+    // Whoever waits for the end is told that it waits for them.
+    let mut waits = server.maos.command(&["task", "results", &id, "--wait"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut told = std::io::BufRead::lines(std::io::BufReader::new(waits.stderr.take().unwrap()));
+    let command = format!("asks: Which year?  (answer: maos task input {id} --question {question} --answer \"…\")");
+    assert!(told.any(|line| line.unwrap().contains(&command)));
     let done = server.run(&["task", "input", &id, "--answer", "2024", "--question", "s9/t1/tool/x"]).expect(3);
     assert!(done.stderr.contains(&format!("  fix: maos task input {id}")), "{done}");
     let done = server.run(&["task", "input", &id, "--answer", "2024"]).expect(0);
@@ -135,6 +143,7 @@ fn a_question_waits_and_is_answered() {
     let result = server.run(&["task", "results", &id, "--wait"]).expect(0);
     assert!(result.stdout.contains("2024"), "{result}");
     server.run(&["task", "input", &id, "--answer", "2025", "--question", &question]).expect(5);
+    assert_eq!(waits.wait().unwrap().code(), Some(0));
     assert!(lines.any(|line| line.unwrap().contains("was answered")));
     assert_eq!(watch.wait().unwrap().code(), Some(0));
     let done = server.run(&["task", "input", &id]).expect(0);

@@ -38,7 +38,7 @@ async def whole_task(kind, mode):
             assert client.server_info.name == "maos", client.server_info
             assert "submit_task" in client.instructions
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert set(tools) == {"submit_task", "get_task", "list_tasks", "wait_for_task", "get_results", "cancel_task"}, tools
+        assert set(tools) == {"submit_task", "get_task", "list_tasks", "wait_for_task", "get_results", "get_questions", "answer_question", "cancel_task"}, tools
         assert tools["get_task"].annotations.read_only_hint is True
         made = await client.call_tool("submit_task", {"description": f"Compare clouds over {kind}, {mode}", "max_agents": 3})
         assert not made.is_error, made

@@ -3,11 +3,11 @@ use maos_api::files::Attachment;
 use maos_api::money::Money;
 use maos_api::tasks::{Cost, Links, Progress, Task, TaskAgent, TaskError, Tokens};
 use maos_api::time::Time;
-use maos_api::votes::{Ballot, BallotOutcome, Consensus, Vote, VoteChoice, VotingStrategy};
+use maos_api::votes::{Absent, Ballot, BallotOutcome, Consensus, Vote, VoteChoice, VotingStrategy};
 use maos_api::words::{AgentStatus, Priority, StepState, TaskStatus, TaskType};
 use maos_engine::consensus::{Choice, Outcome, Strategy};
 use maos_engine::event::Failure;
-use maos_engine::ids::TaskId;
+use maos_engine::ids::{Place, TaskId};
 use maos_engine::message::Usage;
 use maos_engine::spec::TaskSpec;
 use maos_engine::status as engine;
@@ -89,6 +89,10 @@ pub(super) fn agent_status(s: engine::AgentStatus) -> AgentStatus {
         engine::AgentStatus::Terminated => AgentStatus::Terminated,
     }
 }
+/// As the pool says it of an agent that is held.
+pub(super) fn at_work_status(a: &AtWork) -> AgentStatus {
+    if a.held { AgentStatus::Paused } else { AgentStatus::Busy }
+}
 pub(super) fn tokens(u: &Usage) -> Tokens {
     Tokens {
         input_tokens: u.input_tokens,
@@ -140,6 +144,20 @@ fn error(id: &TaskId, summary: &Summary) -> Option<TaskError> {
     Some(TaskError { code: reason.as_str().into(), detail: message.clone(), hint: Some(hint), retryable: true, step_id: None })
 }
 
+/// A task that is put aside: its journal says what it was doing, and nobody is doing it.
+pub(super) fn put_aside(task: Task, why: Option<String>) -> Task {
+    let Some(why) = why else { return task };
+    let error = TaskError {
+        code: "quarantined".into(),
+        detail: format!("it is put aside (quarantined): {why}"),
+        hint: Some("maos restart takes it up again; maos health names all that are put aside".into()),
+        retryable: true,
+        step_id: None,
+    };
+    let progress = Progress { message: Some("put aside (quarantined)".into()), ..task.progress };
+    Task { error: Some(error), progress, agents: vec![], ..task }
+}
+
 fn progress(summary: &Summary) -> Progress {
     let p = &summary.progress;
     let percent = match (summary.status, p.total) {
@@ -165,6 +183,25 @@ pub(super) fn milli_in(share: f64) -> u32 {
     ((share * 1_000.0).round() as u32).max(1)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "at most a million")]
+fn share_of_millionths(weight: u64) -> f64 {
+    weight as f64 / 1_000_000.0
+}
+
+/// The voters of a ballot without a vote, and why.
+fn absent(task: &maos_engine::task::Task, ballot: &maos_engine::task::Ballot) -> Vec<Absent> {
+    let seat = |seat: u8| {
+        let run = task.runs.get(&Place::Vote { round: ballot.round, seat });
+        let reason = match run.and_then(|r| r.error.as_ref()) {
+            Some(error) => error.message.clone(),
+            None if ballot.outcome.is_none() => "has not voted yet".to_owned(),
+            None => "the ballot was over before it voted".to_owned(),
+        };
+        Absent { agent: run.and_then(|r| r.agent.as_ref()).map(ToString::to_string), reason }
+    };
+    (1..=ballot.voters).filter(|n| ballot.votes.iter().all(|v| v.seat != *n)).map(seat).collect()
+}
+
 /// The ballots over a task's result; `None` when voters are not asked.
 pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
     let rule = task.spec.consensus?;
@@ -175,6 +212,7 @@ pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
             Choice::Reject => VoteChoice::Reject,
         },
         confidence: milli(v.confidence_milli),
+        weight: share_of_millionths(v.weight(rule.strategy)),
         reason: v.reason.clone(),
     };
     let ballot = |b: &maos_engine::task::Ballot| Ballot {
@@ -184,6 +222,7 @@ pub(super) fn consensus(task: &maos_engine::task::Task) -> Option<Consensus> {
             Outcome::Rejected => BallotOutcome::Rejected,
         }),
         votes: b.votes.iter().map(vote).collect(),
+        absent: absent(task, b),
     };
     Some(Consensus {
         strategy: match rule.strategy {
@@ -202,7 +241,7 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
     let agent = |a: &AtWork| TaskAgent {
         agent_id: a.agent.to_string(),
         agent_type: a.kind.to_string(),
-        status: AgentStatus::Busy,
+        status: at_work_status(a),
         step_id: a.place.step().map(ToString::to_string),
         last_activity_at: Some(time(a.since)),
         activity: Some(a.activity.clone()),
@@ -222,6 +261,8 @@ pub(super) fn task(id: &TaskId, summary: &Summary, spec: &TaskSpec, at_work: &[A
         consensus_threshold: spec.consensus.and_then(|c| c.threshold_milli).map(milli),
         consensus: None,
         attachments: spec.attachments.iter().map(|a| Attachment { name: a.name.clone(), file_id: a.sha256.clone() }).collect(),
+        attachments_total: u64::from(summary.attachments).max(spec.attachments.len() as u64),
+        instructions: None,
         questions: summary.questions,
         context: spec.context.clone(),
         constraints: spec.constraints.clone(),

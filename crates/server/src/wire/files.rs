@@ -6,8 +6,8 @@ use maos_api::{Problem, ProblemCode};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use super::Wire;
 use super::problems::problem;
+use super::{Wire, convert};
 use crate::backend::{ByteStream, Content, Files, Reply};
 
 /// MIME types by ending.
@@ -39,8 +39,8 @@ fn media_type(name: &str) -> &'static str {
     MEDIA_TYPES.iter().find(|(known, _)| *known == ending).map_or("application/octet-stream", |(_, kind)| kind)
 }
 
-fn artifact(name: String, bytes: u64) -> Artifact {
-    Artifact { media_type: media_type(&name).into(), name, bytes, modified: None }
+fn artifact(file: maos_runtime::Artifact) -> Artifact {
+    Artifact { media_type: media_type(&file.name).into(), name: file.name, bytes: file.bytes, modified: file.modified.map(convert::time) }
 }
 
 #[async_trait]
@@ -59,14 +59,14 @@ impl Files for Wire {
     async fn artifacts(&self, task: &str) -> Reply<Vec<Artifact>> {
         let files = self.runtime.artifacts(task).await.map_err(problem)?;
         // What a person gave and nobody changed is not what the task made.
-        Ok(files.into_iter().filter(|f| !f.attached).map(|f| artifact(f.name, f.bytes)).collect())
+        Ok(files.into_iter().filter(|f| !f.attached).map(artifact).collect())
     }
 
     async fn artifact(&self, task: &str, name: &str) -> Reply<Content> {
-        let (file, bytes) = self.runtime.artifact(task, name).await.map_err(problem)?;
+        let (file, about) = self.runtime.artifact(task, name).await.map_err(problem)?;
         // A file that grows meanwhile is sent as it was when it was opened.
-        let body = ReaderStream::new(tokio::fs::File::from_std(file).take(bytes)).boxed();
-        Ok(Content { artifact: artifact(name.to_owned(), bytes), body })
+        let body = ReaderStream::new(tokio::fs::File::from_std(file).take(about.bytes)).boxed();
+        Ok(Content { artifact: artifact(about), body })
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use maos_api::{Event, EventType};
-use maos_runtime::bus::Part;
+use maos_runtime::bus::{Part, PoolChange};
 use maos_runtime::{Live, Runtime};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -26,7 +26,7 @@ type Key = (String, String);
 
 /// Passes on until the runtime stops.
 pub(super) async fn pass_on(runtime: Runtime, news: broadcast::Sender<News>) {
-    let (mut hints, mut pieces) = (runtime.hints(), runtime.live());
+    let (mut hints, mut pieces, mut pool) = (runtime.hints(), runtime.live(), runtime.pool_changes());
     let mut gathered = Gathered { waiting: HashMap::new(), news };
     let mut beat = tokio::time::interval(Duration::from_millis(LIVE_EVERY_MS));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,9 +44,27 @@ pub(super) async fn pass_on(runtime: Runtime, news: broadcast::Sender<News>) {
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
+            change = pool.recv() => match change {
+                Ok(change) => gathered.tell(pool_event(&change)),
+                // `/api/agents` says who is there.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
             _ = beat.tick(), if !gathered.waiting.is_empty() => gathered.flush(),
         }
     }
+}
+
+/// An agent came or left. Not in any task's journal, so it is news that is not kept.
+fn pool_event(change: &PoolChange) -> News {
+    News::Live(Box::new(Event {
+        seq: 0,
+        event_type: if change.terminated { EventType::AgentTerminated } else { EventType::AgentSpawned },
+        time: convert::time(maos_runtime::clock::now()),
+        task_id: None,
+        agent_id: Some(change.agent.to_string()),
+        data: json!({"type": change.kind, "by_person": change.spawned}),
+    }))
 }
 
 struct Gathered {

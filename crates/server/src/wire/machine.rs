@@ -6,10 +6,14 @@ use maos_api::problem::ProblemCode;
 use maos_api::query::AgentQuery;
 use maos_api::system::{Health, HealthCheck, ModelInfo, Prices, ProviderInfo, Status};
 use maos_api::words::{AgentStatus, HealthStatus, ModelStatus, TaskStatus};
-use maos_runtime::{ModelView, RuntimeError};
+use maos_engine::ids::TaskId;
+use maos_engine::task::Task;
+use maos_runtime::{Definition, ModelView, RuntimeError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::pool::agent_of;
 use super::problems::problem;
 use super::{Wire, convert};
 use crate::backend::{Machine, Reply};
@@ -19,19 +23,25 @@ const COMMON_TOOLS: [&str; 2] = ["read_output", "open_skill"];
 /// Longest check of the providers, in seconds.
 const PROVIDER_CHECK_SECONDS: u64 = 10;
 
-impl Wire {
+/// What is known of each type of agent, looked up once for all agents of an answer.
+pub(super) struct Kinds {
+    definitions: BTreeMap<String, Definition>,
+    models: BTreeMap<String, String>,
+}
+
+impl Kinds {
     /// An agent that is idle and has done nothing yet.
     pub(super) fn agent_row(&self, id: &str, kind: &str) -> Agent {
-        let definition = self.runtime.definitions().into_iter().find(|d| d.name == kind);
+        let definition = self.definitions.get(kind);
         Agent {
             object: "agent".into(),
             agent_id: id.to_owned(),
             agent_type: kind.to_owned(),
             status: AgentStatus::Idle,
-            max_memory: definition.as_ref().and_then(|d| d.memory_bytes),
-            timeout: definition.as_ref().and_then(|d| d.timeout_s),
-            capabilities: definition.map(|d| d.capabilities).unwrap_or_default(),
-            model: self.runtime.models().into_iter().find(|m| m.agent_type == kind).map(|m| m.model),
+            max_memory: definition.and_then(|d| d.memory_bytes),
+            timeout: definition.and_then(|d| d.timeout_s),
+            capabilities: definition.map(|d| d.capabilities.clone()).unwrap_or_default(),
+            model: self.models.get(kind).cloned(),
             spawned: false,
             task_id: None,
             step_id: None,
@@ -43,6 +53,16 @@ impl Wire {
             calls: 0,
             usage: maos_api::tasks::Tokens::default(),
             cost: convert::cost(Some(maos_engine::money::Money::ZERO)),
+        }
+    }
+}
+
+impl Wire {
+    /// The types of agents as they are now.
+    pub(super) fn kinds(&self) -> Kinds {
+        Kinds {
+            definitions: self.runtime.definitions().into_iter().map(|d| (d.name.clone(), d)).collect(),
+            models: self.runtime.models().into_iter().map(|m| (m.agent_type, m.model)).collect(),
         }
     }
 
@@ -95,6 +115,16 @@ impl Wire {
             Some("maos config set claude.api_key, or maos model pull qwen2.5-coder-1.5b".into()),
             None,
         ));
+        let fallen_back = self.runtime.models_fallen_back();
+        if !fallen_back.is_empty() {
+            out.push(check(
+                "model-choice",
+                Err(fallen_back.join("; ")),
+                HealthStatus::Degraded,
+                Some("configure the provider that is named, or name a model of one that is".into()),
+                None,
+            ));
+        }
         out
     }
 
@@ -140,8 +170,19 @@ impl Machine for Wire {
     async fn agents(&self, query: &AgentQuery) -> Reply<Vec<Agent>> {
         let figures = self.runtime.all_agent_figures().await.map_err(problem)?;
         let mut out = vec![];
+        let kinds = self.kinds();
+        let mut tasks: BTreeMap<TaskId, Option<Arc<Task>>> = BTreeMap::new();
         for view in self.runtime.agents() {
-            let row = self.agent_of(&view, figures.get(&view.id)).await;
+            let task = match &view.at {
+                Some((id, _)) if !tasks.contains_key(id) => {
+                    // A damaged task has no view; its agents are shown without what they do.
+                    let task = self.runtime.view(id.as_str()).await.ok();
+                    tasks.entry(id.clone()).or_insert(task).clone()
+                }
+                Some((id, _)) => tasks[id].clone(),
+                None => None,
+            };
+            let row = agent_of(&kinds, &view, figures.get(&view.id), task.as_deref());
             let fits = (query.status.is_empty() || query.status.contains(&row.status))
                 && (query.types.is_empty() || query.types.contains(&row.agent_type));
             if fits {
@@ -154,17 +195,17 @@ impl Machine for Wire {
     async fn agent(&self, id: &str) -> Reply<Agent> {
         let view = self.runtime.agent(id).map_err(problem)?;
         let figures = self.runtime.agent_metrics(id).await.map_err(problem)?.figures;
-        Ok(self.agent_of(&view, Some(&figures)).await)
+        Ok(self.agent_now(&view, Some(&figures)).await)
     }
 
     async fn agent_types(&self) -> Reply<Vec<AgentType>> {
         let models = self.runtime.models();
         let names = self.runtime.tool_names();
-        let tools = |d: &maos_runtime::Definition| {
+        let tools = |d: &Definition| {
             let given = |t: &&String| d.allows(t) || COMMON_TOOLS.contains(&t.as_str()) && !d.denied_tools.contains(*t);
             maos_engine::share::tool_specs().into_iter().map(|t| t.name).chain(names.iter().filter(given).cloned()).collect()
         };
-        let row = |d: maos_runtime::Definition| AgentType {
+        let row = |d: Definition| AgentType {
             object: "agent_type".into(),
             model: models.iter().find(|m| m.agent_type == d.name).map(|m| m.model.clone()),
             tools: tools(&d),

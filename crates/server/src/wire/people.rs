@@ -1,7 +1,6 @@
 //! Questions of agents and answers of people, over the runtime.
 use async_trait::async_trait;
-use maos_api::Task;
-use maos_api::people::{Question, QuestionKind};
+use maos_api::people::{Answered, Question, QuestionKind};
 use maos_engine::event::{Answer as Given, Ask};
 
 use super::problems::problem;
@@ -15,13 +14,14 @@ impl People for Wire {
         Ok(open.into_iter().map(|q| question(task, q)).collect())
     }
 
-    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Task> {
+    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Answered> {
         let answer = match answer {
             Answer::Text(text) => Given::Text { text },
             Answer::Approve => Given::Approve {},
             Answer::Deny { reason } => Given::Deny { reason },
         };
-        Ok(self.task(&*self.runtime.answer(task, question, answer).await.map_err(problem)?))
+        let answered = self.runtime.answer(task, question, answer).await.map_err(problem)?;
+        Ok(Answered { task: self.task(&answered.task), applied: answered.applied })
     }
 }
 

@@ -1,41 +1,51 @@
 //! Agents over the runtime: rows of the pool with what their journals say they have done.
 use async_trait::async_trait;
 use maos_api::agents::{Agent, AgentMetrics, AgentSpawn};
+use maos_engine::task::Task;
 use maos_runtime::{AgentFigures, AgentView, RuntimeError, Spawn};
 
+use super::machine::Kinds;
 use super::problems::{invalid, problem};
 use super::{Wire, convert};
 use crate::backend::{AgentAction, Pool, Reply};
 
+/// The row of an agent; `task` is the one it works on.
+pub(super) fn agent_of(kinds: &Kinds, view: &AgentView, figures: Option<&AgentFigures>, task: Option<&Task>) -> Agent {
+    let mut row = kinds.agent_row(view.id.as_str(), view.kind.as_str());
+    row.status = convert::agent_status(view.status);
+    row.created_at = Some(convert::time(view.since));
+    row.last_activity_at = Some(convert::time(view.changed));
+    row.spawned = view.spawned;
+    row.max_memory = view.memory_bytes.or(row.max_memory);
+    row.timeout = view.timeout_s.or(row.timeout);
+    for capability in &view.capabilities {
+        if !row.capabilities.contains(capability) {
+            row.capabilities.push(capability.clone());
+        }
+    }
+    if let Some(figures) = figures {
+        row.calls = figures.turns;
+        row.steps_completed = figures.steps_completed;
+        row.steps_failed = figures.steps_failed;
+        row.usage = convert::tokens(&figures.usage);
+        row.cost = convert::cost(Some(figures.cost));
+    }
+    if let Some((id, place)) = &view.at {
+        row.task_id = Some(id.to_string());
+        row.step_id = place.step().map(ToString::to_string);
+        row.activity = task.and_then(|t| t.activity_of(place)).map(|a| a.activity);
+    }
+    row
+}
+
 impl Wire {
-    /// The row of an agent.
-    pub(super) async fn agent_of(&self, view: &AgentView, figures: Option<&AgentFigures>) -> Agent {
-        let mut row = self.agent_row(view.id.as_str(), view.kind.as_str());
-        row.status = convert::agent_status(view.status);
-        row.created_at = Some(convert::time(view.since));
-        row.last_activity_at = Some(convert::time(view.changed));
-        row.spawned = view.spawned;
-        row.max_memory = view.memory_bytes.or(row.max_memory);
-        row.timeout = view.timeout_s.or(row.timeout);
-        for capability in &view.capabilities {
-            if !row.capabilities.contains(capability) {
-                row.capabilities.push(capability.clone());
-            }
-        }
-        if let Some(figures) = figures {
-            row.calls = figures.turns;
-            row.steps_completed = figures.steps_completed;
-            row.steps_failed = figures.steps_failed;
-            row.usage = convert::tokens(&figures.usage);
-            row.cost = convert::cost(Some(figures.cost));
-        }
-        if let Some((task, place)) = &view.at {
-            row.task_id = Some(task.to_string());
-            row.step_id = place.step().map(ToString::to_string);
-            let task = self.runtime.view(task.as_str()).await.ok();
-            row.activity = task.and_then(|t| t.at_work(usize::MAX).into_iter().find(|a| a.place == *place)).map(|a| a.activity);
-        }
-        row
+    /// The row of one agent as it is now.
+    pub(super) async fn agent_now(&self, view: &AgentView, figures: Option<&AgentFigures>) -> Agent {
+        let task = match &view.at {
+            Some((id, _)) => self.runtime.view(id.as_str()).await.ok(),
+            None => None,
+        };
+        agent_of(&self.kinds(), view, figures, task.as_deref())
     }
 }
 
@@ -53,11 +63,9 @@ impl Pool for Wire {
             RuntimeError::Invalid { field: "memory", why } => invalid("/max_memory", &why),
             other => problem(other),
         })?;
-        let mut out = Vec::with_capacity(ids.len());
-        for id in ids {
-            out.push(self.agent_of(&self.runtime.agent(id.as_str()).map_err(problem)?, None).await);
-        }
-        Ok(out)
+        let kinds = self.kinds();
+        // A new agent works on nothing yet, or has only just begun.
+        ids.iter().map(|id| Ok(agent_of(&kinds, &self.runtime.agent(id.as_str()).map_err(problem)?, None, None))).collect()
     }
 
     async fn act_on_agent(&self, id: &str, action: AgentAction) -> Reply<Agent> {
@@ -69,7 +77,7 @@ impl Pool for Wire {
         };
         let view = view.map_err(problem)?;
         let figures = self.runtime.agent_metrics(id).await.map_err(problem)?.figures;
-        Ok(self.agent_of(&view, Some(&figures)).await)
+        Ok(self.agent_now(&view, Some(&figures)).await)
     }
 
     async fn agent_metrics(&self, id: &str) -> Reply<AgentMetrics> {

@@ -13,6 +13,7 @@ pub(super) fn problem(error: RuntimeError) -> Box<Problem> {
         RuntimeError::Invalid { field, why } => return invalid(&format!("/{field}"), &why),
         RuntimeError::State { task, .. } => Problem::new(ProblemCode::InvalidState, format!("{text}."))
             .with_hint(format!("Look at its state with `maos task show {task}`.")),
+        RuntimeError::Quarantined { .. } => Problem::new(ProblemCode::TaskQuarantined, format!("{text}.")),
         RuntimeError::DependencyMissing { index, .. } => Problem::new(ProblemCode::DependencyNotFound, format!("{text}."))
             .with_error(FieldError::field(format!("/depends_on/{index}"), "not-found", text.as_str())),
         RuntimeError::DependencyFailed { index, task, .. } => Problem::new(ProblemCode::DependencyFailed, format!("{text}."))

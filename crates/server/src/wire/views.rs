@@ -9,11 +9,12 @@ use maos_api::shared::{Message, Output, OutputSection, StateEntry, StateVersion}
 use maos_api::tasks::{Partial, ResultText, Results, Tokens};
 use maos_api::usage::{UsageReport, UsageRow};
 use maos_engine::analysis::Share;
+use maos_engine::event::TextRef;
 use maos_engine::ids::Place;
 use maos_engine::message::Usage;
 use maos_engine::money::Money;
 use maos_engine::plan as engine_plan;
-use maos_engine::status::{AgentStatus, StepStatus};
+use maos_engine::status::StepStatus;
 use maos_engine::task::{Run, Task};
 use std::collections::BTreeMap;
 
@@ -21,12 +22,23 @@ use super::problems::problem;
 use super::{Wire, convert};
 use crate::backend::{Files, Reply, Views};
 
+/// What stands for the id of a step where the draft of the result is shown.
+const DRAFT: &str = "draft";
+
 #[async_trait]
 impl Views for Wire {
     async fn results(&self, id: &str) -> Reply<Results> {
         let outcome = self.runtime.outcome(id).await.map_err(problem)?;
         let task = self.task(&outcome.task);
         let artifacts = self.artifacts(id).await?;
+        let by = |at: &TextRef| outcome.task.runs.get(&at.place).and_then(|r| r.agent.as_ref()).map(ToString::to_string);
+        let draft = outcome.draft.map(|text| Partial {
+            step_id: DRAFT.into(),
+            title: "The result as drafted; voters have not accepted it".into(),
+            agent_id: outcome.task.draft().and_then(by),
+            state: maos_api::StepState::Completed,
+            text,
+        });
         let partial = outcome.partial.into_iter().map(|o| {
             let run = outcome.task.runs.get(&Place::Step(o.step.clone()));
             Partial {
@@ -43,7 +55,7 @@ impl Views for Wire {
             is_final: task.status.is_final(),
             result: outcome.text.map(ResultText::markdown),
             artifacts,
-            partial: partial.collect(),
+            partial: partial.chain(draft).collect(),
             error: task.error,
         })
     }
@@ -79,17 +91,18 @@ impl Views for Wire {
     async fn task_agents(&self, id: &str) -> Reply<Vec<Agent>> {
         let task = self.view(id).await?;
         let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
+        let kinds = self.kinds();
         let working: BTreeMap<String, _> = task.at_work(usize::MAX).into_iter().map(|a| (a.agent.to_string(), a)).collect();
         for (place, run) in &task.runs {
             let Some(id) = &run.agent else { continue };
-            let row = agents.entry(id.to_string()).or_insert_with(|| self.agent_row(id.as_str(), run.kind.as_str()));
+            let row = agents.entry(id.to_string()).or_insert_with(|| kinds.agent_row(id.as_str(), run.kind.as_str()));
             row.steps_completed += u64::from(run.status == StepStatus::Completed);
             row.steps_failed += u64::from(run.status == StepStatus::Failed);
             row.calls += paid(run);
             row.usage += convert::tokens(&run.usage);
             row.cost = convert::cost(row.cost.amount.map(|sum| Money(sum.nanos()).plus(run.cost)));
             if let Some(a) = working.get(id.as_str()).filter(|a| a.place == *place) {
-                row.status = convert::agent_status(AgentStatus::Busy);
+                row.status = convert::at_work_status(a);
                 row.task_id = Some(task.id.to_string());
                 row.step_id = place.step().map(ToString::to_string);
                 row.activity = Some(a.activity.clone());

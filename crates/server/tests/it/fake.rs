@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use maos_api::agents::{Agent, AgentMetrics, AgentSpawn, AgentType};
 use maos_api::analysis::{Analysis, Waits};
 use maos_api::files::{Artifact, Upload};
-use maos_api::people::{Question, QuestionKind};
+use maos_api::people::{Answered, Question, QuestionKind};
 use maos_api::plan::Plan;
 use maos_api::query::{AgentQuery, OutputQuery, TaskQuery, TaskSort};
 use maos_api::shared::{Message, Output, StateEntry};
@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) agents: BTreeMap<String, Agent>,
     /// Open questions, and by their ids the answers that were given.
     pub(crate) questions: Vec<Question>,
+    /// Answers are kept, but do not count yet.
+    pub(crate) answers_wait: bool,
     pub(crate) answers: BTreeMap<String, Answer>,
     /// Uploaded files by id.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
@@ -64,6 +66,8 @@ pub(crate) fn task(id: &str, n: i64) -> Task {
         consensus_threshold: None,
         consensus: None,
         attachments: vec![],
+        attachments_total: 0,
+        instructions: None,
         questions: 0,
         context: None,
         constraints: None,
@@ -193,6 +197,7 @@ impl Tasks for Fake {
             timeout: new.timeout,
             max_cost: new.max_cost,
             labels: new.labels,
+            attachments_total: new.attachments.len() as u64,
             attachments: new.attachments,
             require_consensus: new.require_consensus.unwrap_or(new.consensus_threshold.is_some()),
             consensus_threshold: new.consensus_threshold,
@@ -498,7 +503,7 @@ impl People for Fake {
         self.find(task)?;
         Ok(self.state().questions.iter().filter(|q| q.task_id == task).cloned().collect())
     }
-    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Task> {
+    async fn answer(&self, task: &str, question: Option<&str>, answer: Answer) -> Reply<Answered> {
         let found = self.find(task)?;
         let open = self.questions(task).await?;
         let mut state = self.state();
@@ -512,7 +517,7 @@ impl People for Fake {
         };
         state.questions.retain(|q| q.question_id != id);
         state.answers.insert(id, answer);
-        Ok(found)
+        Ok(Answered { task: found, applied: !state.answers_wait })
     }
 }
 

@@ -1,9 +1,12 @@
 //! `/mcp`: the tools over HTTP, and that the guard stands before them as before everything else.
 use maos_api::TaskStatus;
+use maos_api::people::QuestionKind;
 use maos_server::AuthOptions;
+use maos_server::backend::Answer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::fake::question;
 use crate::support::{Reply, Server, send, start, start_with};
 
 fn post(server: &Server, message: &Value) -> reqwest::RequestBuilder {
@@ -37,7 +40,10 @@ async fn it_greets_and_lists_its_tools() {
     let listed = ask(&server, "tools/list", json!({})).await;
     let tools = listed.body["result"]["tools"].as_array().unwrap();
     let names: Vec<&str> = tools.iter().map(|t| t["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["submit_task", "get_task", "list_tasks", "wait_for_task", "get_results", "cancel_task"]);
+    assert_eq!(
+        names,
+        ["submit_task", "get_task", "list_tasks", "wait_for_task", "get_results", "get_questions", "answer_question", "cancel_task"]
+    );
     for tool in tools {
         assert_eq!((&tool["inputSchema"]["type"], &tool["inputSchema"]["additionalProperties"]), (&json!("object"), &json!(false)));
         assert_eq!(tool["outputSchema"]["type"], "object");
@@ -75,6 +81,48 @@ async fn a_task_from_beginning_to_end() {
     assert_eq!(listed["tasks"][0]["task_id"], json!(id));
     call(&server, "cancel_task", json!({"task_id": other})).await;
     assert_eq!(server.fake.state().tasks[&other].status, TaskStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn questions_are_answered_but_consent_is_a_persons() {
+    let server = start().await;
+    let id = server.fake.add(0);
+    server.fake.state().questions =
+        vec![question(&id, "s1/t1/tool/a", QuestionKind::Ask), question(&id, "s2/t1/tool/b", QuestionKind::Approval)];
+    server.fake.state().tasks.get_mut(&id).unwrap().questions = 2;
+    let shown = call(&server, "get_task", json!({"task_id": id})).await;
+    assert_eq!(shown["structuredContent"]["questions"], 2);
+    assert!(text(&shown).contains("2 of its calls wait for a person's answer"), "{shown}");
+    let open = call(&server, "get_questions", json!({"task_id": id})).await;
+    assert_eq!(open["structuredContent"]["questions"][1]["kind"], "approval");
+    let answer = |question: &str| json!({"task_id": id, "question_id": question, "answer": "yes"});
+    let answered = call(&server, "answer_question", answer("s1/t1/tool/a")).await;
+    assert!(text(&answered).starts_with("Answered."), "{answered}");
+    let refused = call(&server, "answer_question", answer("s2/t1/tool/b")).await;
+    assert!(
+        refused["isError"] == true && text(&refused).contains("only a person") && text(&refused).contains("maos task input"),
+        "{refused}"
+    );
+    let answers = server.fake.state().answers.clone();
+    assert_eq!(answers.into_iter().collect::<Vec<_>>(), [("s1/t1/tool/a".to_owned(), Answer::Text("yes".into()))]);
+}
+
+#[tokio::test]
+async fn a_task_is_given_files_and_voters() {
+    let server = start().await;
+    let files = json!([{"name": "data/a.csv", "content": "1,2\n"}]);
+    let made =
+        call(&server, "submit_task", json!({"description": "x", "files": files, "require_consensus": true, "consensus_threshold": 0.75}))
+            .await;
+    let id = made["structuredContent"]["task_id"].as_str().unwrap();
+    let task = server.fake.state().tasks[id].clone();
+    assert_eq!((task.require_consensus, task.consensus_threshold), (true, Some(0.75)));
+    let file = &task.attachments[0];
+    assert_eq!((file.name.as_str(), server.fake.state().files[&file.file_id].as_slice()), ("data/a.csv", b"1,2\n".as_slice()));
+    let kept = server.fake.state().files.len();
+    let bad = call(&server, "submit_task", json!({"description": "x", "files": [{"name": "../a", "content": "x"}]})).await;
+    assert!(bad["isError"] == true && text(&bad).contains("relative path"), "{bad}");
+    assert_eq!(server.fake.state().files.len(), kept, "nothing is kept of it");
 }
 
 #[tokio::test]

@@ -74,11 +74,13 @@ async fn questions_are_listed_and_answered_once() {
     let unnamed = TaskInput { answer: Some("2024".into()), ..TaskInput::default() };
     assert_eq!(c.answer(&id, &unnamed, None).await.unwrap_err().problem().unwrap().code, ProblemCode::QuestionNotFound);
     let first = TaskInput { question: Some("s1/t1/tool/a".into()), ..unnamed.clone() };
-    assert_eq!(c.answer(&id, &first, None).await.unwrap().task_id, id);
+    let counted = c.answer(&id, &first, None).await.unwrap();
+    assert_eq!((counted.task.task_id.as_str(), counted.applied), (id.as_str(), true));
     let again = c.answer(&id, &first, None).await.unwrap_err();
     assert_eq!((again.problem().unwrap().code, again.exit_code()), (ProblemCode::QuestionAnswered, 5));
     let deny = TaskInput { approve: Some(false), reason: Some("not now".into()), ..TaskInput::default() };
-    c.answer(&id, &deny, None).await.unwrap();
+    server.fake.state().answers_wait = true;
+    assert!(!c.answer(&id, &deny, None).await.unwrap().applied, "202: it is kept");
     let answers = server.fake.state().answers.clone();
     assert_eq!(answers["s1/t1/tool/a"], Answer::Text("2024".into()));
     assert_eq!(answers["s2/t1/tool/b"], Answer::Deny { reason: Some("not now".into()) });

@@ -72,7 +72,8 @@ async fn reach(server: &Server, code: ProblemCode) -> Reply {
             server.fake.state().panic = true;
             server.post("/api/tasks", submit).await
         }
-        ProblemCode::RateLimited
+        ProblemCode::TaskQuarantined
+        | ProblemCode::RateLimited
         | ProblemCode::DependencyFailed
         | ProblemCode::DependencyCycle
         | ProblemCode::JournalDamaged

@@ -69,6 +69,10 @@ pub(crate) async fn node_with(dir: &Path, script: Option<&str>, set: impl FnOnce
 }
 
 impl Node {
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub(crate) async fn stop(self) {
         self.handle.close(Duration::from_secs(5)).await;
         self.runtime.stop(Duration::ZERO).await;
@@ -281,5 +285,44 @@ async fn lists_status_and_figures() {
     let metrics = c.metrics().await.unwrap();
     assert_eq!(metrics.matches("# EOF").count(), 1);
     assert!(metrics.contains("maos_tasks_in_state") && !metrics.contains(&ids[0]), "{metrics}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_put_aside_says_so_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    // Too long to stand in the journal itself.
+    let long = format!("steps: 8, instructions: \"{}\"", "long ".repeat(250));
+    let script = HANGING.replace("steps: 2", &long);
+    let first = node(dir.path(), Some(&script)).await;
+    let id = first.client.submit_task(&work("loses a reply"), None).await.unwrap().task_id;
+    let planned = EventQuery { types: vec![EventType::StepStarted.to_string()], ..EventQuery::default() };
+    let mut events = pin!(first.client.task_events(&id, &planned));
+    loop {
+        match events.next().await {
+            Some(Ok(StreamItem::Event(_))) => break,
+            Some(Ok(StreamItem::Connected)) => {}
+            other => panic!("{other:?} {:?}", first.client.task(&id).await.unwrap().error),
+        }
+    }
+    first.stop().await;
+    // The journal is whole, but a reply that it names is gone: no worker can go on with it.
+    let gone = rusqlite::Connection::open(dir.path().join("data/maos.db")).unwrap().execute("DELETE FROM blob", []).unwrap();
+    assert!(gone > 0);
+
+    let node = node(dir.path(), Some(HANGING)).await;
+    let c = &node.client;
+    while node.runtime.status().await.unwrap().quarantined.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let listed = c.tasks(&TaskQuery::default()).await.unwrap().data.remove(0);
+    for task in [listed, c.task(&id).await.unwrap()] {
+        let error = task.error.unwrap();
+        assert_eq!((error.code.as_str(), task.agents.len()), ("quarantined", 0), "{error:?}");
+        assert!(error.hint.unwrap().contains("maos restart"));
+        assert!(task.progress.message.unwrap().contains("put aside"));
+    }
+    let refused = c.cancel_task(&id).await.unwrap_err();
+    assert_eq!((refused.problem().unwrap().code, refused.exit_code()), (ProblemCode::TaskQuarantined, 5));
     node.stop().await;
 }

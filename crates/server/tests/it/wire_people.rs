@@ -9,6 +9,7 @@ use maos_api::query::{AgentQuery, EventQuery};
 use maos_api::stream::StreamItem;
 use maos_api::votes::{BallotOutcome, VoteChoice, VotingStrategy};
 use maos_api::{AgentStatus, Client, Event, EventType, ProblemCode, StepState, TaskStatus, TaskSubmit};
+use maos_engine::event::Answer as Given;
 use maos_runtime::tools::Approval;
 use serde_json::json;
 
@@ -26,6 +27,8 @@ rules:
     reply: { tool_calls: [{ name: write_file, input: { path: "out/a.csv", content: "1,2\n" } }] }
   - match: { prompt_contains: READ }
     reply: { tool_calls: [{ name: read_file, input: { path: "in/a.csv" } }] }
+  - match: { prompt_contains: LEARN }
+    reply: { tool_calls: [{ name: open_skill, input: { name: sums } }] }
   - match: { prompt_contains: SLOW }
     latency_ms: 600000
     reply: { text: "late" }
@@ -98,12 +101,17 @@ async fn consent_is_bound_to_the_arguments_shown() {
         assert_eq!(q.arguments, Some(json!({"path": "out/a.csv", "content": "1,2\n"})), "the exact arguments");
         assert!(c.artifacts(&id).await.unwrap().data.is_empty(), "nothing is written before consent");
         assert_eq!(c.plan(&id).await.unwrap().steps[0].state, StepState::Waiting);
+        let blind = TaskInput { approve: Some(true), ..TaskInput::default() };
+        let refused = c.answer(&id, &blind, None).await.unwrap_err();
+        assert_eq!(refused.problem().unwrap().errors[0].pointer.as_deref(), Some("/question"), "consent names its call");
         let reason = (!approve).then(|| "not there".to_owned());
-        c.answer(&id, &TaskInput { approve: Some(approve), reason, ..TaskInput::default() }, None).await.unwrap();
+        let answer = TaskInput { question: Some(q.question_id), approve: Some(approve), reason, ..TaskInput::default() };
+        assert!(c.answer(&id, &answer, None).await.unwrap().applied);
         let task = c.task_wait(&id, 60_000).await.unwrap();
         assert_eq!(task.status, TaskStatus::Completed);
         let artifacts = c.artifacts(&id).await.unwrap().data;
         assert_eq!(artifacts.len(), made);
+        assert!(artifacts.iter().all(|a| a.modified.is_some_and(|at| at >= task.created_at)), "{artifacts:?}");
         if approve {
             let content: Vec<Vec<u8>> = c.artifact(&id, "out/a.csv", 4).await.unwrap().try_collect().await.unwrap();
             assert_eq!((content.concat().as_slice(), artifacts[0].media_type.as_str()), (b"1,2\n".as_slice(), "text/csv"));
@@ -118,6 +126,25 @@ async fn consent_is_bound_to_the_arguments_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_answers_given_at_once_one_counts_and_the_other_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let c = &node.client;
+    let id = c.submit_task(&one("WRITE", "coder"), None).await.unwrap().task_id;
+    wait_for(c, &id, EventType::TaskInputRequested).await;
+    let question = Some(c.questions(&id).await.unwrap().data.remove(0).question_id);
+    // Both read the question while it is open: the runtime is asked directly, so that neither waits for the other.
+    let approve = node.runtime().answer(&id, question.as_deref(), Given::Approve {});
+    let deny = node.runtime().answer(&id, question.as_deref(), Given::Deny { reason: None });
+    let (approved, denied) = tokio::join!(approve, deny);
+    let losers: Vec<_> = [approved.map(|a| a.applied), denied.map(|a| a.applied)].into_iter().filter(Result::is_err).collect();
+    assert_eq!(losers.len(), 1, "{losers:?}");
+    assert!(matches!(losers[0], Err(maos_runtime::RuntimeError::NoQuestion { answered: true, .. })), "{losers:?}");
+    c.task_wait(&id, 60_000).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attached_files_are_read_by_agents_and_are_no_artifacts() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
@@ -128,11 +155,34 @@ async fn attached_files_are_read_by_agents_and_are_no_artifacts() {
     assert_eq!(upload, same, "the same content is the same file");
     let attachments = vec![Attachment { name: "in/a.csv".into(), file_id: upload.file_id }];
     let task = c.submit_task(&TaskSubmit { attachments: attachments.clone(), ..one("READ", "analyst") }, None).await.unwrap();
-    assert_eq!(task.attachments, attachments);
+    assert_eq!((&task.attachments, task.attachments_total), (&attachments, 1));
+    let row = c.tasks(&maos_api::query::TaskQuery::default()).await.unwrap().data.remove(0);
+    assert_eq!((row.attachments.len(), row.attachments_total), (0, 1), "a row is written with each commit, so it only counts them");
     c.task_wait(&task.task_id, 60_000).await.unwrap();
     let results = c.results(&task.task_id, None).await.unwrap();
     assert!(results.result.as_ref().unwrap().text.contains("2024,7"), "{results:?}");
     assert!(results.artifacts.is_empty(), "{results:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_shows_which_instructions_were_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let skills = dir.path().join("skills");
+    for name in ["sums", "unused"] {
+        std::fs::create_dir_all(skills.join(name)).unwrap();
+        std::fs::write(skills.join(name).join("SKILL.md"), format!("---\nname: {name}\ndescription: d\n---\nAdd.\n")).unwrap();
+    }
+    let node = node_with(dir.path(), Some(SCRIPT), |options| options.tools.skills_dirs = vec![skills]).await;
+    let c = &node.client;
+    let upload = c.upload_file(futures_util::stream::iter([Ok(b"Use tabs.".to_vec())]), 9).await.unwrap();
+    let attachments = vec![Attachment { name: "AGENTS.md".into(), file_id: upload.file_id }];
+    let id = c.submit_task(&TaskSubmit { attachments, ..one("LEARN", "coder") }, None).await.unwrap().task_id;
+    let used = c.task_wait(&id, 60_000).await.unwrap().instructions.unwrap();
+    assert_eq!((used.agents_md, used.skills), (true, vec!["sums".to_owned()]));
+    let plain = c.submit_task(&one("nothing special", "coder"), None).await.unwrap().task_id;
+    let used = c.task_wait(&plain, 60_000).await.unwrap().instructions.unwrap();
+    assert_eq!((used.agents_md, used.skills), (false, vec![]));
     node.stop().await;
 }
 
@@ -148,6 +198,9 @@ async fn agents_are_spawned_held_and_ended() {
         max_memory: Some(2_000_000_000),
         timeout: Some(60),
     };
+    let types = vec!["agent.spawned".into(), "agent.terminated".into()];
+    let mut pool = Box::pin(c.events(&EventQuery { types, ..EventQuery::default() }));
+    assert!(matches!(pool.next().await.unwrap().unwrap(), StreamItem::Connected));
     let made = c.spawn_agents(&spawn, None).await.unwrap().data;
     assert_eq!(made.iter().map(|a| a.agent_id.as_str()).collect::<Vec<_>>(), ["agent_coder_001", "agent_coder_002"]);
     let agent = &made[0];
@@ -165,6 +218,14 @@ async fn agents_are_spawned_held_and_ended() {
     wait_for(c, &id, EventType::StepStarted).await;
     let busy = c.agents(&AgentQuery { status: vec![AgentStatus::Busy], ..AgentQuery::default() }).await.unwrap().data;
     assert_eq!((busy.len(), busy[0].agent_id.as_str(), busy[0].task_id.as_deref()), (1, "agent_coder_003", Some(id.as_str())));
+    assert!(busy[0].activity.as_deref().unwrap().starts_with("asking "), "{:?}", busy[0].activity);
+    // The task says of a held agent what the pool says.
+    c.pause_agent("agent_coder_003").await.unwrap();
+    let mut held = pin!(c.task_events(&id, &EventQuery::default()));
+    while c.task(&id).await.unwrap().agents[0].status != AgentStatus::Paused {
+        held.next().await.unwrap().unwrap();
+    }
+    assert_eq!(c.agent("agent_coder_003").await.unwrap().status, AgentStatus::Paused);
     assert_eq!(c.resume_agent("agent_coder_001").await.unwrap().status, AgentStatus::Idle);
     assert_eq!(c.terminate_agent("agent_coder_003").await.unwrap().status, AgentStatus::Terminated);
     // Its step goes on at another agent.
@@ -186,6 +247,15 @@ async fn agents_are_spawned_held_and_ended() {
     assert!(metrics.alive_ms >= metrics.busy_ms && metrics.busy_share.is_none_or(|s| (0.0..=1.0).contains(&s)), "{metrics:?}");
     assert_eq!(c.agent_metrics("agent_coder_999").await.unwrap_err().problem().unwrap().code, ProblemCode::AgentNotFound);
     assert_eq!(c.pause_agent("agent_coder_003").await.unwrap_err().problem().unwrap().code, ProblemCode::InvalidState);
+    let mut seen = vec![];
+    while seen.len() < 4 {
+        if let StreamItem::Event(event) = pool.next().await.unwrap().unwrap() {
+            seen.push((event.event_type, event.agent_id.unwrap(), event.data["by_person"].as_bool().unwrap()));
+        }
+    }
+    let (came, left) = (EventType::AgentSpawned, EventType::AgentTerminated);
+    let id = |n| format!("agent_coder_00{n}");
+    assert_eq!(seen, [(came, id(1), true), (came, id(2), true), (came, id(3), false), (left, id(3), false)]);
     node.stop().await;
 }
 
@@ -208,9 +278,40 @@ async fn voters_judge_and_their_votes_are_shown() {
     assert_eq!((consensus.strategy, consensus.threshold), (VotingStrategy::Majority, Some(0.75)));
     assert_eq!(consensus.rounds[0].outcome, Some(BallotOutcome::Approved));
     let vote = &consensus.rounds[0].votes[0];
-    assert_eq!((vote.vote, vote.reason.as_str()), (VoteChoice::Approve, "it is right"));
+    assert_eq!((vote.vote, vote.weight, vote.reason.as_str()), (VoteChoice::Approve, 1.0, "it is right"));
+    let round = &consensus.rounds[0];
+    assert_eq!(round.votes.len() + round.absent.len(), consensus.voters as usize, "every voter is accounted for: {round:?}");
     let events = story(c, &id).await;
     assert_eq!((count(&events, EventType::ConsensusOpened), count(&events, EventType::ConsensusClosed)), (1, 1));
     assert_eq!(count(&events, EventType::ConsensusVoted), consensus.rounds[0].votes.len());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_that_voters_reject_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = SCRIPT.replace("vote: approve", "vote: reject");
+    let node = node_with(dir.path(), Some(&script), |_| {}).await;
+    let c = &node.client;
+    let new =
+        TaskSubmit { require_consensus: Some(true), max_agents: Some(4), agent_type: Some("researcher".into()), ..work("judge this") };
+    let id = c.submit_task(&new, None).await.unwrap().task_id;
+    let error = c.task_wait(&id, 60_000).await.unwrap().error.unwrap();
+    assert!(error.code == "consensus-not-reached" && error.detail.contains(&format!("maos task results {id}")), "{error:?}");
+    let results = c.results(&id, None).await.unwrap();
+    let draft = results.partial.last().unwrap();
+    assert_eq!((draft.step_id.as_str(), draft.text.as_str(), results.result), ("draft", "an answer", None));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_asked_is_named_by_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let node =
+        node_with(dir.path(), Some(SCRIPT), |options| options.consensus.models = vec!["openai/gpt-x".into(), "scripted/any".into()]).await;
+    let health = node.client.health(None).await.unwrap();
+    let check = health.checks.iter().find(|check| check.component == "model-choice").unwrap();
+    assert!(check.status != maos_api::words::HealthStatus::Ok && check.detail.contains("consensus.models names openai/gpt-x"), "{check:?}");
+    assert!(!check.detail.contains("scripted"), "{check:?}");
     node.stop().await;
 }

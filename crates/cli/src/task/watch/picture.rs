@@ -164,6 +164,7 @@ fn counts(ui: &Ui, steps: &[Step]) -> String {
     let all = [
         (StepState::Completed, count(&[StepState::Completed]), "done"),
         (StepState::Running, count(&[StepState::Running]), "running"),
+        (StepState::Waiting, count(&[StepState::Waiting]), "asking you"),
         (StepState::Pending, count(&[StepState::Pending, StepState::Ready]), "waiting"),
         (StepState::Failed, count(&[StepState::Failed]), "failed"),
         (StepState::Skipped, count(&[StepState::Skipped, StepState::Cancelled]), "left out"),
@@ -290,6 +291,24 @@ mod tests {
         assert_eq!(vote, "ballot 1: coder_001 votes reject: a figure is wrong");
         assert_eq!(said(EventType::ConsensusClosed, json!({"round": 2, "outcome": "approved"})), "ballot 2: approved");
         assert_eq!(said(EventType::AgentToolStarted, json!({"step_id": "s1", "tool": "run_python"})), "step s1 coder_001 uses run_python");
+    }
+
+    #[test]
+    fn every_step_is_counted() {
+        let ui = crate::print::table::tests::ui(80, false);
+        let step = |state: &StepState| -> Step {
+            serde_json::from_value(json!({
+                "id": "s1", "title": "t", "instructions": "i", "agent_type": "coder", "capabilities": [], "depends_on": [], "state": state,
+                "agent_id": null, "started_at": null, "finished_at": null, "duration_ms": null, "attempts": 0, "error": null,
+                "cost": {"amount": null, "currency": "USD", "estimated": false, "price_table": null},
+            }))
+            .unwrap()
+        };
+        let states: Vec<StepState> = StepState::WORDS.iter().map(|word| word.parse().unwrap()).collect();
+        let line = counts(&ui, &states.iter().map(step).collect::<Vec<_>>());
+        let numbers: usize = line.split(' ').filter_map(|word| word.parse::<usize>().ok()).sum();
+        assert_eq!(numbers, states.len(), "{line}");
+        assert!(line.contains("? 1 asking you"), "{line}");
     }
 
     #[test]
