@@ -295,10 +295,13 @@ impl Workspace {
             n if !all => return Err(FileError::ManyMatches(escape(path), n)),
             _ => {}
         }
-        let changed = text.replace(old, new);
-        if changed.len() as u64 > max {
-            return Err(FileError::TooLarge(escape(path), changed.len() as u64, max));
+        // Counted before it is made: many places and a long text would take all the memory there is.
+        let (kept, added) = (text.len() - places * old.len(), (places as u64).saturating_mul(new.len() as u64));
+        let size = (kept as u64).saturating_add(added);
+        if size > max {
+            return Err(FileError::TooLarge(escape(path), size, max));
         }
+        let changed = text.replace(old, new);
         self.replace(path, &relative, changed.len() as u64, |file| file.write_all(changed.as_bytes()))?;
         Ok(places)
     }
@@ -548,6 +551,10 @@ fn explain(path: &str, errno: Errno) -> FileError {
         Errno::EISDIR => FileError::Folder(shown),
         Errno::ENOTDIR => FileError::NotFolder(shown),
         Errno::EMLINK | Errno::ENOTSUP | Errno::ENXIO => FileError::NotPlain(shown),
+        Errno::EAGAIN => {
+            let why = "a program holds it, or moves it about all the time; try again when the program has ended";
+            FileError::Io { path: shown, source: io::Error::new(io::ErrorKind::WouldBlock, why) }
+        }
         other => FileError::Io { path: shown, source: io::Error::from(other) },
     }
 }

@@ -61,6 +61,11 @@ fn writing_editing_listing_and_removing() {
     assert!(matches!(ws.edit("src/app.py", "= 9", "= 2", true, 1000).unwrap_err(), FileError::NoMatch(_)));
     assert_eq!(ws.edit("src/app.py", "b = 1", "b = 3", false, 1000).unwrap(), 1);
     assert_eq!(ws.edit("src/app.py", "= 1", "= 2", true, 1000).unwrap(), 2);
+    // 4 MiB of one letter, each replaced by 4 MiB: refused by its size, which no machine could hold.
+    ws.write("a.txt", &vec![b'a'; 4 << 20]).unwrap();
+    let huge = ws.edit("a.txt", "a", &"b".repeat(4 << 20), true, 4 << 20).unwrap_err();
+    assert!(matches!(huge, FileError::TooLarge(_, size, _) if size == 1 << 44), "{huge}");
+    ws.remove("a.txt").unwrap();
     assert_eq!(ws.read("src/app.py", 6, 5).unwrap().bytes, b"b = 3");
     fs::set_permissions(ws.root().join("src/app.py"), fs::Permissions::from_mode(0o755)).unwrap();
     ws.write("src/app.py", b"new").unwrap();
