@@ -8,6 +8,7 @@ mod crash_points;
 mod error;
 mod figures;
 mod files;
+mod found;
 mod ledger;
 mod metrics;
 mod node;

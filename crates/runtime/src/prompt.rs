@@ -104,6 +104,10 @@ impl Quoter for Prompter<'_> {
         self.built.borrow_mut().insert(effect.clone(), prepared);
         Quote { model, request: hash, reserve, crowded }
     }
+
+    fn found(&self, task: &Task, place: &Place, tool: &str, address: &str) -> bool {
+        crate::found::found(self.tools, self.bodies, task, (place, tool), address)
+    }
 }
 
 impl Prompter<'_> {

@@ -9,7 +9,7 @@ use maos_store::Store;
 use maos_tools::mcp::{Endpoint, McpConfig, McpFiles, McpPool, PoolOptions, ServerConfig, ServerState, ServerStatus};
 use maos_tools::skills::Skills;
 use maos_tools::web::{SearchBackend, WebFetch, WebSearch};
-use maos_tools::{files, http_tool, run};
+use maos_tools::{Turns, files, http_tool, run};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,10 @@ pub(crate) struct Toolset {
     store: Arc<dyn Store>,
     extra: Vec<Arc<dyn Tool>>,
     sandbox: Result<Arc<Sandbox>, String>,
+    /// Turns of programs: they outlive each box of tools.
+    programs: Arc<Turns>,
     egress: Egress,
+    fetch: WebFetch,
     search: Option<WebSearch>,
     /// The way out of the sandbox, and its socket; closed when this is dropped.
     proxy: Option<(maos_egress::proxy::Proxy, PathBuf)>,
@@ -178,7 +181,9 @@ impl Toolset {
             }
             None => None,
         };
-        Ok(Self { options, store, extra, sandbox, egress, search, proxy, mcp, seen: Mutex::default(), health: Mutex::default() })
+        let (programs, fetch) = (Arc::new(run::turns()), WebFetch::new(egress.clone()));
+        let (seen, health) = (Mutex::default(), Mutex::default());
+        Ok(Self { options, store, extra, sandbox, programs, egress, fetch, search, proxy, mcp, seen, health })
     }
 
     /// Grows whenever MCP servers change what they offer.
@@ -217,9 +222,9 @@ impl Toolset {
         let mut health = vec![self.sandbox_health(), self.web_health()];
         let mut tools: Vec<Arc<dyn Tool>> = files::tools();
         if let Ok(sandbox) = &self.sandbox {
-            tools.extend(run::tools(sandbox, self.proxy.as_ref().map(|(_, socket)| socket.clone())));
+            tools.extend(run::tools(sandbox, self.proxy.as_ref().map(|(_, socket)| socket.clone()), &self.programs));
         }
-        tools.push(Arc::new(WebFetch::new(self.egress.clone())));
+        tools.push(Arc::new(self.fetch.clone()));
         tools.extend(self.search.clone().map(|search| Arc::new(search) as Arc<dyn Tool>));
         let nowhere = PathBuf::from("/nonexistent");
         let loaded = http_tool::load(o.http_tools_dir.as_deref().unwrap_or(&nowhere), &o.secrets, &self.egress);

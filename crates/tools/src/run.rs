@@ -5,8 +5,10 @@
 use crate::arguments::{Arguments, schema};
 use crate::files::line_of;
 use crate::tool::{Approval, Call, Nature, Output, Outward, Tool};
+use crate::turns::{Turn, Turns};
 use async_trait::async_trait;
 use maos_engine::event::Repeat;
+use maos_engine::ids::AgentId;
 use maos_engine::message::ToolSpec;
 use maos_engine::taint::Taint;
 use maos_sandbox::{Captured, Entry, Finished, Job, Kind, Limits, Sandbox, SandboxError, Tier, Workspace};
@@ -29,15 +31,27 @@ const MAX_TIMEOUT_S: u64 = 600;
 const TIMEOUT_S: u64 = 120;
 /// CPU seconds for each second of time: programs may use several processors.
 const CPU_PER_SECOND: u64 = 4;
+/// Programs that may always run at once, however few processors there are: most of their time they wait.
+const AT_ONCE_MIN: usize = 4;
 /// Most names of changed files in a result.
 const MAX_CHANGED: usize = 50;
 /// Most files that are compared before and after.
 const MAX_COMPARED: usize = 10_000;
 
-/// Both tools. `egress`: the socket of the egress proxy, if programs may use the network by its rules.
-pub fn tools(sandbox: &Arc<Sandbox>, egress: Option<PathBuf>) -> Vec<Arc<dyn Tool>> {
+/// Turns of programs: of each agent one after the other, so that its limit of memory is its own and not that of each call; of all agents
+/// as many as there are processors, and [`AT_ONCE_MIN`].
+pub fn turns() -> Turns {
+    Turns::one_each(std::thread::available_parallelism().map_or(AT_ONCE_MIN, usize::from).max(AT_ONCE_MIN))
+}
+
+/// Both tools. `egress`: the socket of the egress proxy, if programs may use the network by its rules. `turns`: the same for all tools of
+/// a node.
+pub fn tools(sandbox: &Arc<Sandbox>, egress: Option<PathBuf>, turns: &Arc<Turns>) -> Vec<Arc<dyn Tool>> {
     let egress = egress.filter(|_| sandbox.can_reach_proxy());
-    let tool = |language| Arc::new(RunTool { language, sandbox: Arc::clone(sandbox), egress: egress.clone() }) as Arc<dyn Tool>;
+    let tool = |language| {
+        let (sandbox, turns) = (Arc::clone(sandbox), Arc::clone(turns));
+        Arc::new(RunTool { language, sandbox, egress: egress.clone(), turns }) as Arc<dyn Tool>
+    };
     let mut tools = vec![tool(Language::Shell)];
     // Without a Python on this machine the tool is not offered.
     if sandbox.has_python() {
@@ -57,6 +71,7 @@ struct RunTool {
     language: Language,
     sandbox: Arc<Sandbox>,
     egress: Option<PathBuf>,
+    turns: Arc<Turns>,
 }
 
 /// Checked arguments.
@@ -154,7 +169,11 @@ impl Tool for RunTool {
 
     fn outward(&self, _args: &Value) -> Option<Outward> {
         // What leaves goes through the egress proxy, which has the rules; the sandbox has no other way.
-        self.egress.is_some().then(|| Outward { to: "the sandbox's network".to_owned(), allowed: false })
+        self.egress.is_some().then(|| Outward { to: "the sandbox's network".to_owned(), allowed: false, address: None })
+    }
+
+    async fn turn(&self, agent: &AgentId) -> Turn {
+        self.turns.take(agent).await
     }
 
     async fn run(&self, call: Call) -> Output {

@@ -4,3 +4,4 @@ mod harness;
 mod life;
 mod prefix;
 mod provider_search;
+mod turns;

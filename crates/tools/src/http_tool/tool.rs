@@ -129,7 +129,7 @@ impl HttpTool {
         *private |= answer.private;
         if !answer.status.is_success() {
             let (text, kind) = text_of(&answer)?;
-            let text = crate::web::readable(&text, kind).1;
+            let text = crate::web::readable(&text, kind, None).1;
             let text = &text[..text.floor_char_boundary(MAX_ERROR_BYTES)];
             return Err(self.frame(&answer, &format!("Status: {}\n\n{text}", answer.status.as_u16())));
         }
@@ -207,7 +207,7 @@ impl Tool for HttpTool {
         let url = first.url.fill(&self.definition.with_defaults(args)).ok();
         let silent = self.reads() && url.is_some_and(|u| !carries_data(&u));
         let asked_for = self.definition.approval == Approval::OutsideAllowlist;
-        (!silent || asked_for).then(|| Outward { to: host.to_owned(), allowed: listed || chosen })
+        (!silent || asked_for).then(|| Outward { to: host.to_owned(), allowed: listed || chosen, address: None })
     }
 
     async fn run(&self, call: Call) -> Output {

@@ -121,7 +121,7 @@ async fn a_tool_that_writes_sends_typed_values_its_key_and_a_secret() {
     assert_eq!((tool.nature().repeat, tool.nature().approval), (Repeat::Never, Approval::OutsideAllowlist), "undeclared is never repeated");
     assert_eq!(tool.nature().brings, Taint::BOTH, "what needs a key may be the user's own");
     let args = json!({"project": "a/../b?x", "title": "{urgent} \"quoted\" ${HOME}", "tags": ["x", "y"]});
-    assert_eq!(tool.outward(&args), Some(Outward { to: "127.0.0.1".to_owned(), allowed: false }));
+    assert_eq!(tool.outward(&args), Some(Outward { to: "127.0.0.1".to_owned(), allowed: false, address: None }));
     let text = good(&*tool, args).await;
     let asked = server.asked().remove(0);
     assert_eq!(asked.line(), "POST /projects/a%2F..%2Fb%3Fx/tickets");
