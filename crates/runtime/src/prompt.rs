@@ -69,7 +69,7 @@ pub(crate) struct Prompter<'a> {
     pub(crate) bodies: &'a Bodies,
     /// Results of other tasks.
     pub(crate) given: &'a Given,
-    /// The AGENTS.md that was attached.
+    /// The AGENTS.md files that were attached.
     pub(crate) instructions: &'a Option<String>,
     /// When prices are looked up.
     pub(crate) now: Time,

@@ -32,8 +32,6 @@ pub(crate) const MAILBOX_MAX: usize = 256;
 const BATCH_MAX: usize = 128;
 /// A snapshot is taken when the journal has doubled since the last one, and not before it has this many entries.
 const SNAPSHOT_EVENTS_MIN: u64 = 256;
-/// The file of a workspace that tells coding agents how to work in it.
-const AGENTS_MD: &str = "AGENTS.md";
 /// Pause between tries to commit while the disk is full, milliseconds.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -127,7 +125,7 @@ pub(crate) struct Worker {
     prepared: BTreeMap<EffectId, Prepared>,
     bodies: Bodies,
     given: Given,
-    /// What the workspace's own AGENTS.md says, for coding agents.
+    /// What the attached AGENTS.md files say, for coding agents.
     instructions: Option<String>,
     ballot_opened: bool,
     holds: Holds,
@@ -232,11 +230,10 @@ impl Worker {
                 self.given.push((id.clone(), text.unwrap_or_default()));
             }
         }
-        // Only what a person attached counts, as they attached it: what an agent makes of the file never becomes instructions.
-        if let Some(file) = task.spec.attachments.iter().find(|a| a.name == AGENTS_MD) {
-            let (uploads, name) = (self.node.data_dir.join("uploads"), file.sha256.clone());
-            let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
-            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))?;
+        if !task.spec.attachments.is_empty() {
+            let (uploads, attached) = (self.node.data_dir.join("uploads"), task.spec.attachments.clone());
+            let read = tokio::task::spawn_blocking(move || crate::instructions::given(&uploads, &attached)).await;
+            self.instructions = read.map_err(|e| crate::RuntimeError::Files(format!("reading AGENTS.md failed: {e}")))?;
         }
         Ok(())
     }

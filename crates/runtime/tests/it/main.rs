@@ -4,4 +4,5 @@ mod harness;
 mod life;
 mod prefix;
 mod provider_search;
+mod sweep;
 mod turns;
