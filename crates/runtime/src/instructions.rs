@@ -12,7 +12,7 @@ const FILES_MAX: usize = 8;
 /// The instructions of all of them, each with its folder where that is not the workspace itself. `uploads`: where attached files are kept,
 /// by their hash. Blocks.
 pub(crate) fn given(uploads: &Path, attachments: &[Attachment]) -> Option<String> {
-    let of = |a: &'_ Attachment| {
+    let of = |a: &Attachment| {
         let (folder, name) = a.name.rsplit_once('/').unwrap_or(("", &a.name));
         (name == AGENTS_MD).then(|| (folder.to_owned(), a.sha256.clone()))
     };

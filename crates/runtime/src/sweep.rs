@@ -166,9 +166,9 @@ async fn named(node: &Node) -> Result<BTreeSet<String>> {
             // Not knowing what a task names is a reason to remove nothing.
             for entry in &first {
                 let event = serde_json::from_str::<Event>(&entry.body);
-                match event.map_err(|e| RuntimeError::Unreadable { task: row.task.clone(), seq: 1, why: e.to_string() })? {
-                    Event::Submitted { spec } => named.extend(spec.attachments.into_iter().map(|a| a.sha256)),
-                    _ => {}
+                let event = event.map_err(|e| RuntimeError::Unreadable { task: row.task.clone(), seq: 1, why: e.to_string() })?;
+                if let Event::Submitted { spec } = event {
+                    named.extend(spec.attachments.into_iter().map(|a| a.sha256));
                 }
             }
         }

@@ -173,7 +173,7 @@ impl Toolset {
         // agents cannot fetch from there.
         let searcher = |backend: SearchBackend| egress.also(backend.private_place()).map(|way| WebSearch::new(backend, way));
         let search = options.search.clone().map(searcher).transpose().map_err(|e| e.to_string())?;
-        let url = |s: &'_ ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Some(url.clone()) } else { None };
+        let url = |s: &ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Some(url.clone()) } else { None };
         let mcp = match mcp_config.filter(|(_, c)| !c.servers.is_empty() || !c.problems.is_empty()) {
             Some((files, config)) => {
                 let urls: Vec<_> = config.servers.iter().filter_map(url).collect();
