@@ -231,6 +231,7 @@ pub(crate) fn runtime(home: &Home, config: &Config, models: maos_llm::Options, s
         _ => None,
     });
     options.consensus = consensus(config);
+    options.workspace_keep = config.duration("workspace.keep").or(options.workspace_keep).filter(|keep| !keep.is_zero());
     options.tools = tools(home, config, start)?;
     Ok(options)
 }
@@ -260,6 +261,15 @@ fn consensus(config: &Config) -> maos_runtime::ConsensusOptions {
     }
 }
 
+/// Rules of the way out.
+pub(crate) fn policy(config: &Config) -> Result<maos_egress::Policy, CliError> {
+    Ok(maos_egress::Policy {
+        allow_private: all(config, "web.allow_private")?,
+        allow_hosts: all(config, "web.allow")?,
+        ..maos_egress::Policy::default()
+    })
+}
+
 fn tools(home: &Home, config: &Config, start: &Start) -> Result<maos_runtime::ToolOptions, CliError> {
     let standard = maos_runtime::ToolOptions::default();
     let choice = match config.text("sandbox.tier") {
@@ -268,11 +278,7 @@ fn tools(home: &Home, config: &Config, start: &Start) -> Result<maos_runtime::To
         Some("lsm") => maos_sandbox::Choice::Lsm,
         _ => maos_sandbox::Choice::Auto,
     };
-    let policy = maos_egress::Policy {
-        allow_private: all(config, "web.allow_private")?,
-        allow_hosts: all(config, "web.allow")?,
-        ..maos_egress::Policy::default()
-    };
+    let policy = policy(config)?;
     let quota = maos_sandbox::Quota {
         bytes: config.size("workspace.max_size").unwrap_or(standard.quota.bytes),
         files: config.int("workspace.max_files").and_then(|n| u64::try_from(n).ok()).unwrap_or(standard.quota.files),

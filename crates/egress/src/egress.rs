@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use url::Url;
+use url::{Host, Url};
 
 /// Longest time for one TCP (and TLS) connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +62,22 @@ impl Egress {
     pub fn also(&self, places: impl IntoIterator<Item = Private>) -> Result<Self, BuildError> {
         let mut policy = self.policy().clone();
         policy.allow_private.extend(places);
+        Self::with_resolver(policy, self.0.gate.resolver())
+    }
+
+    /// The same way out for the one part that asks addresses the operator wrote down and follows no redirects (MCP servers). Their ports are
+    /// open. A literal address and `localhost` may be private, since they lead nowhere else; a name may not unless `web.allow_private` says
+    /// so, because whoever owns it could lead it to this machine.
+    ///
+    /// # Errors
+    /// As [`Egress::new`].
+    pub fn to_urls<'u>(&self, urls: impl IntoIterator<Item = &'u Url>) -> Result<Self, BuildError> {
+        let mut policy = self.policy().clone();
+        for url in urls {
+            let fixed = matches!(url.host(), Some(Host::Ipv4(_) | Host::Ipv6(_))) || url.host_str() == Some("localhost");
+            policy.allow_private.extend(Private::of_url(url).filter(|_| fixed));
+            policy.extra_ports.extend(url.port());
+        }
         Self::with_resolver(policy, self.0.gate.resolver())
     }
 
@@ -197,4 +213,37 @@ fn no_system_roots(error: &reqwest::Error) -> bool {
         cause = e.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// Whoever owns a name says where it leads.
+    struct Leads(IpAddr);
+
+    #[async_trait::async_trait]
+    impl Resolve for Leads {
+        async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(vec![self.0])
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_written_down_is_open_but_not_wherever_its_name_leads() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let to = |host: &str, policy: Policy| {
+            let egress = Egress::with_resolver(policy, Arc::new(Leads("127.0.0.1".parse().unwrap()))).unwrap();
+            let url = format!("http://{host}:{port}/mcp").parse().unwrap();
+            let host = host.to_owned();
+            async move { egress.to_urls([&url]).unwrap().connect(&host, port).await }
+        };
+        to("127.0.0.1", Policy::default()).await.unwrap();
+        to("localhost", Policy::default()).await.unwrap();
+        assert!(matches!(to("mcp.example", Policy::default()).await, Err(Refusal::Address { .. })));
+        let allow_private = vec![format!("mcp.example:{port}").parse().unwrap()];
+        to("mcp.example", Policy { allow_private, ..Policy::default() }).await.unwrap();
+    }
 }

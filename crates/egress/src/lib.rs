@@ -20,7 +20,7 @@ mod target;
 pub use address::{Cidr, is_global, own_addresses};
 pub use egress::{BuildError, Egress};
 pub use fetch::{FetchError, Incoming, Request, Response};
-pub use outflow::{MAX_HOST_LABELS_BYTES, MAX_PATH_BYTES, MAX_QUERY_BYTES, MAX_SEGMENT_BYTES, carries_data};
+pub use outflow::{MAX_HOST_LABELS_BYTES, MAX_PATH_BYTES, MAX_QUERY_BYTES, MAX_SEGMENT_BYTES, carries_data, names_only_a_site};
 pub use policy::{HostPattern, ParseError, Policy, Private};
 pub use refusal::Refusal;
 pub use resolve::{Resolve, SystemResolver};

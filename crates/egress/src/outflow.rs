@@ -2,7 +2,8 @@
 //! the body of a POST does.
 //!
 //! The rule is by size and errs on the safe side: what a person would type or a page would link passes, what could carry a paragraph does
-//! not. A few bytes per request can always leave; that is why every fetch is journaled and fetches are counted.
+//! not. A key fits into a short address too, so whoever has seen private data and text of strangers may only read short addresses that were
+//! found somewhere, or that name a site and nothing else ([`names_only_a_site`]); who decides that is not here.
 use url::{Host, Url};
 
 /// Longest query that counts as an address, bytes.
@@ -18,24 +19,34 @@ pub const MAX_HOST_LABELS_BYTES: usize = 32;
 pub fn carries_data(url: &Url) -> bool {
     let query = url.query().map_or(0, str::len);
     let path = url.path();
-    let labels = match url.host() {
-        Some(Host::Domain(name)) => {
-            let labels: Vec<&str> = name.trim_end_matches('.').split('.').collect();
-            labels[..labels.len().saturating_sub(2)].join(".").len()
-        }
-        _ => 0,
-    };
     query > MAX_QUERY_BYTES
         || path.len() > MAX_PATH_BYTES
         || path.split('/').any(|segment| segment.len() > MAX_SEGMENT_BYTES)
-        || labels > MAX_HOST_LABELS_BYTES
+        || labels(url).len() > MAX_HOST_LABELS_BYTES
         || !url.username().is_empty()
         || url.password().is_some()
 }
 
+/// Whether the URL says nothing but which site is asked for: no path, no query, no name left of the last two parts but `www`.
+pub fn names_only_a_site(url: &Url) -> bool {
+    let named = matches!(labels(url).as_str(), "" | "www");
+    named && matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty() && url.password().is_none()
+}
+
+/// The parts of a host's name left of its last two.
+fn labels(url: &Url) -> String {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let labels: Vec<&str> = name.trim_end_matches('.').split('.').collect();
+            labels[..labels.len().saturating_sub(2)].join(".")
+        }
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::carries_data;
+    use super::{carries_data, names_only_a_site};
     use url::Url;
 
     fn carries(text: &str) -> bool {
@@ -52,6 +63,19 @@ mod tests {
             "https://example.org/#a-fragment-never-leaves-so-it-may-be-as-long-as-it-likes-to-be-and-still-be-harmless",
         ] {
             assert!(!carries(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_site_is_named_and_nothing_else() {
+        let only = |text: &str| names_only_a_site(&Url::parse(text).unwrap());
+        for url in ["https://example.org", "http://www.example.org/#top", "https://93.184.216.34/", "https://[2606:2800::1]:8443/"] {
+            assert!(only(url), "{url}");
+        }
+        for url in
+            ["https://example.org/x", "https://example.org/?", "https://sk-123.example.org/", "https://u@example.org/", "https://:p@e.org/"]
+        {
+            assert!(!only(url), "{url}");
         }
     }
 

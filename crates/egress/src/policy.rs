@@ -119,6 +119,19 @@ impl HostPattern {
     }
 }
 
+impl HostPattern {
+    /// Whether every host that fits the other fits this one too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let beneath = || other.host.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.'));
+        match (self.below, other.below) {
+            (false, false) => self.host == other.host,
+            (false, true) => false,
+            (true, false) => self.matches(&other.host),
+            (true, true) => self.host == other.host || beneath(),
+        }
+    }
+}
+
 impl FromStr for HostPattern {
     type Err = ParseError;
 
@@ -166,6 +179,27 @@ fn normal_host(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{HostPattern, Private};
+
+    #[test]
+    fn a_host_pattern_covers_what_all_of_another_fits() {
+        let covers = |one: &str, other: &str| one.parse::<HostPattern>().unwrap().covers(&other.parse().unwrap());
+        for (one, other) in [
+            ("a.example.org", "A.example.org"),
+            ("*.example.org", "a.example.org"),
+            ("*.example.org", "*.example.org"),
+            ("*.example.org", "*.a.example.org"),
+        ] {
+            assert!(covers(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("a.example.org", "*.a.example.org"),
+            ("*.example.org", "example.org"),
+            ("*.a.example.org", "*.example.org"),
+            ("*.example.org", "*.evilexample.org"),
+        ] {
+            assert!(!covers(one, other), "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_host_pattern_compares_parsed_names() {

@@ -29,6 +29,8 @@ pub struct Checked {
     pub to: Option<String>,
     /// The operator's configuration allows that destination for anything.
     pub allowed: bool,
+    /// It does no more than read this address: nothing leaves by it if the address was found, and not made up.
+    pub address: Option<String>,
 }
 
 /// How a tool is run.
@@ -89,10 +91,15 @@ impl Mode {
     }
 }
 
-/// What the rules ask about a model call, without knowing prompts or prices. Must be a pure function of its arguments.
+/// What the rules ask about a conversation and its next model call, without knowing prompts, texts or prices. Must be a pure function of
+/// its arguments.
 pub trait Quoter {
     /// The call `effect` as it would be made from this state.
     fn quote(&self, task: &Task, effect: &EffectId, mode: Mode) -> Quote;
+    /// Whether an address that the agent at a place wants to read with a tool is one that somebody else told it. Whoever cannot know says no.
+    fn found(&self, _task: &Task, _place: &Place, _tool: &str, _address: &str) -> bool {
+        false
+    }
 }
 
 /// What surrounds a decision.

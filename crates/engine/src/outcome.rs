@@ -299,7 +299,7 @@ impl Task {
                 self.settle_with(now, effect, call.id, outcome, text, taint, out);
             } else {
                 match ctx.tools.check(&self.runs[&effect.place].kind, call.name, args) {
-                    Ok(checked) => self.gate(now, effect, call, args, checked, out),
+                    Ok(checked) => self.gate(now, effect, call, args, checked, ctx, out),
                     Err(error) => self.settle(now, effect, call.id, CallOutcome::Invalid, format!("not executed: {error}"), out),
                 }
             }
@@ -318,13 +318,17 @@ impl Task {
 
     /// A person is asked before a call that the operator wants to see, and before one that would carry private data out of this machine
     /// on the word of strangers. Decided on what the agent had seen when it asked: results of the same turn came after.
-    fn gate(&mut self, now: Time, effect: &EffectId, call: &Asked<'_>, args: &Value, checked: Checked, out: &mut Vec<Event>) {
+    #[expect(clippy::too_many_arguments, reason = "the facts of one call")]
+    fn gate(&mut self, now: Time, effect: &EffectId, call: &Asked<'_>, args: &Value, checked: Checked, ctx: Ctx<'_>, out: &mut Vec<Event>) {
         let seen = self.runs[&effect.place].taint;
-        let leak = checked.to.is_some() && !checked.allowed && seen.is_both();
+        let sends = match &checked.address {
+            Some(_) => "reads an address that nobody gave it, which could carry data out",
+            None => "sends data out",
+        };
+        let found = |address: &String| ctx.quotes.found(self, &effect.place, call.name, address);
+        let leak = checked.to.is_some() && !checked.allowed && seen.is_both() && !checked.address.as_ref().is_some_and(found);
         let why = checked.ask.or_else(|| {
-            leak.then(|| {
-                "the agent has seen private data and text that strangers may have written, and this call sends data out".to_owned()
-            })
+            leak.then(|| format!("the agent has seen private data and text that strangers may have written, and this call {sends}"))
         });
         let Some(why) = why else { return };
         let arguments = crate::body::hex(&Sha256::digest(args.to_string().as_bytes()));

@@ -8,6 +8,11 @@ pub fn now() -> Time {
     Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// A time as the file system has it.
+pub(crate) fn of_files(at: Time) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(at.0).unwrap_or(0))
+}
+
 /// Waits until a time of day, measured once and then on the monotonic clock: a jump of the wall clock does not hurry or delay it.
 pub async fn until(at: Time) {
     let left = at.0.saturating_sub(now().0);

@@ -90,6 +90,14 @@ pub enum RuntimeError {
         /// The limit, bytes.
         most: u64,
     },
+    /// There are as many uploads as there may be.
+    #[error("the uploads hold {bytes} of at most {most} bytes; those that no task names are removed after a day")]
+    UploadsFull {
+        /// What they hold, bytes.
+        bytes: u64,
+        /// The limit, bytes.
+        most: u64,
+    },
     /// The data folder.
     #[error("{0}")]
     Files(String),

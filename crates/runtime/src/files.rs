@@ -3,20 +3,26 @@
 use crate::Runtime;
 use crate::error::{Result, RuntimeError};
 use crate::node::Node;
+use crate::{clock, sweep};
 use maos_engine::Time;
 use maos_engine::body::hex;
 use maos_engine::ids::TaskId;
 use maos_engine::spec::Attachment;
+use maos_engine::task::Task;
 use maos_sandbox::{Entry, FileError, Kind, Workspace};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 /// Largest file that can be attached, in bytes.
 pub const UPLOAD_BYTES_MAX: u64 = 256 << 20;
+/// Most bytes of all uploads together.
+pub(crate) const UPLOADS_BYTES_MAX: u64 = 16 << 30;
 /// Most files of one task that can be attached.
 pub const ATTACHMENTS_MAX: usize = 10_000;
 /// Deepest folder and most files of a listing of artifacts.
@@ -55,6 +61,8 @@ pub struct Incoming {
     file: Option<File>,
     hash: Sha256,
     bytes: u64,
+    /// Of all uploads together.
+    all_bytes: Arc<AtomicU64>,
 }
 
 impl Incoming {
@@ -66,6 +74,10 @@ impl Incoming {
         self.bytes += piece.len() as u64;
         if self.bytes > UPLOAD_BYTES_MAX {
             return Err(RuntimeError::FileTooLarge { most: UPLOAD_BYTES_MAX });
+        }
+        let bytes = self.all_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
+        if bytes > UPLOADS_BYTES_MAX {
+            return Err(RuntimeError::UploadsFull { bytes, most: UPLOADS_BYTES_MAX });
         }
         self.hash.update(piece);
         self.file.as_mut().expect("open until it ends").write_all(piece).map_err(|e| io(&self.path, &e))
@@ -80,6 +92,10 @@ impl Incoming {
         file.sync_all().map_err(|e| io(&self.path, &e))?;
         let file_id = hex(&self.hash.clone().finalize());
         let place = self.dir.join(&file_id);
+        if place.exists() {
+            // The same content takes the place of itself.
+            self.all_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
         std::fs::rename(&self.path, &place).map_err(|e| io(&place, &e))?;
         File::open(&self.dir).and_then(|d| d.sync_all()).map_err(|e| io(&self.dir, &e))?;
         Ok(Upload { file_id, bytes: self.bytes })
@@ -91,6 +107,7 @@ impl Drop for Incoming {
         if self.file.is_some() {
             // What was cut off is worth nothing; if it stays, the next start of an upload does not mind.
             let _ = std::fs::remove_file(&self.path);
+            self.all_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         }
     }
 }
@@ -113,16 +130,18 @@ impl Node {
     /// The folder cannot be made, or an attachment is gone.
     pub(crate) fn workspace(&self, task: &TaskId, attachments: &[Attachment]) -> Result<Arc<Workspace>> {
         let dir = self.data_dir.join("workspaces").join(task.as_str());
-        let workspace = Workspace::open(&dir, self.settings().tools.quota).map_err(|e| io(&dir, &e))?;
-        let filled = dir.join("attached");
-        if !attachments.is_empty() && !filled.exists() {
-            for file in attachments {
-                let from = self.data_dir.join("uploads").join(&file.sha256);
-                let mut content = File::open(&from).map_err(|e| io(&from, &e))?;
-                workspace.import(&file.name, &mut content, UPLOAD_BYTES_MAX).map_err(|e| file_error(&file.name, &e))?;
-            }
-            // Only now: a crash before this line copies them once more, over the same names.
-            File::create(&filled).and_then(|f| f.sync_all()).map_err(|e| io(&filled, &e))?;
+        let workspace = {
+            let _held = self.opening.blocking_lock();
+            Workspace::open(&dir, self.settings().tools.quota).map_err(|e| io(&dir, &e))?
+        };
+        if !attachments.is_empty() {
+            let uploads = self.data_dir.join("uploads");
+            let files: Vec<(&str, PathBuf)> = attachments.iter().map(|a| (a.name.as_str(), uploads.join(&a.sha256))).collect();
+            let failed = |error| match error {
+                FileError::Io { path, source } => io(Path::new(&path), &source),
+                other => RuntimeError::Files(format!("the attachments do not go into the workspace: {other}")),
+            };
+            workspace.fill(&files, UPLOAD_BYTES_MAX).map_err(failed)?;
         }
         Ok(Arc::new(workspace))
     }
@@ -138,7 +157,8 @@ impl Runtime {
         std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
         let path = dir.join(format!("{:016x}.tmp", rand::random::<u64>()));
         let file = File::options().write(true).create_new(true).open(&path).map_err(|e| io(&path, &e))?;
-        Ok(Incoming { dir, path, file: Some(file), hash: Sha256::new(), bytes: 0 })
+        let all_bytes = Arc::clone(&self.node.uploads_bytes);
+        Ok(Incoming { dir, path, file: Some(file), hash: Sha256::new(), bytes: 0, all_bytes })
     }
 
     /// The attachments of a submission, checked: their files were received, their names are names of files.
@@ -148,23 +168,42 @@ impl Runtime {
             return invalid(format!("{} files; at most {ATTACHMENTS_MAX} are allowed", named.len()));
         }
         let mut out: Vec<Attachment> = vec![];
+        let mut names = BTreeSet::new();
         for (name, file_id) in named {
             if let Err(why) = attachment_name(&name) {
                 return invalid(format!("'{}': {why}", name.escape_debug()));
             }
-            if out.iter().any(|a| a.name == name) {
+            if !names.insert(name.clone()) {
                 return invalid(format!("two files are called '{name}'"));
             }
             if maos_engine::body::unhex(&file_id).is_none() {
                 return invalid(format!("'{}' is not the id of a file; POST /api/files gives one", file_id.escape_debug()));
             }
             let path = self.node.data_dir.join("uploads").join(&file_id);
-            match std::fs::metadata(&path) {
+            // Made new, so that it is not removed as one that nobody names before the task is written down.
+            let _held = self.node.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+            let renewed = File::open(&path).and_then(|f| {
+                f.set_modified(clock::of_files(clock::now()))?;
+                f.metadata()
+            });
+            match renewed {
                 Ok(meta) => out.push(Attachment { name, sha256: file_id, bytes: meta.len() }),
-                Err(_) => return invalid(format!("the file of '{name}' was never received; send it to POST /api/files first")),
+                Err(_) => return invalid(format!("the file of '{name}' is not here; send it to POST /api/files first")),
             }
         }
+        let quota = self.node.settings().tools.quota;
+        let bytes = out.iter().fold(0, |sum: u64, a| sum.saturating_add(a.bytes));
+        if bytes > quota.bytes || out.len() as u64 > quota.files {
+            let most = format!("workspace.max_size is {} bytes, workspace.max_files {}", quota.bytes, quota.files);
+            return invalid(format!("{} files of {bytes} bytes do not fit into a workspace: {most}", out.len()));
+        }
         Ok(out)
+    }
+
+    /// Whether the files of a task were removed after its end.
+    fn files_gone(&self, task: &Task) -> bool {
+        let missing = !self.node.data_dir.join("workspaces").join(task.id.as_str()).exists();
+        missing && sweep::long_ended(task.status.is_terminal(), task.finished_at, self.node.settings().workspace_keep, clock::now())
     }
 
     /// The files of a task, by name.
@@ -173,7 +212,8 @@ impl Runtime {
     /// No such task; the folder cannot be read.
     pub async fn artifacts(&self, id: &str) -> Result<Vec<Artifact>> {
         let task = self.view(id).await?;
-        if !self.node.data_dir.join("workspaces").join(id).exists() && task.spec.attachments.is_empty() {
+        let missing = !self.node.data_dir.join("workspaces").join(id).exists();
+        if missing && (task.spec.attachments.is_empty() || self.files_gone(&task)) {
             return Ok(vec![]);
         }
         let node = Arc::clone(&self.node);
@@ -201,6 +241,10 @@ impl Runtime {
     /// No such task or file.
     pub async fn artifact(&self, id: &str, name: &str) -> Result<(File, Artifact)> {
         let task = self.view(id).await?;
+        if self.files_gone(&task) {
+            let why = "the files of this task were removed: it ended longer ago than files are kept (workspace.keep)".to_owned();
+            return Err(RuntimeError::NoFile { name: name.to_owned(), why });
+        }
         let (node, name) = (Arc::clone(&self.node), name.to_owned());
         blocking(move || {
             if maos_sandbox::steers(std::path::Path::new(&name)) {

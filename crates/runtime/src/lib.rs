@@ -8,6 +8,8 @@ mod crash_points;
 mod error;
 mod figures;
 mod files;
+mod found;
+mod instructions;
 mod ledger;
 mod metrics;
 mod node;
@@ -18,6 +20,7 @@ mod pool;
 mod prompt;
 mod read_output;
 mod status;
+mod sweep;
 mod tasks;
 pub mod tools;
 mod toolset;
@@ -34,6 +37,7 @@ pub use options::{ConsensusOptions, Options};
 pub use people::{ANSWER_BYTES_MAX, Answered, Question};
 pub use pool::{AgentMetrics, SPAWN_MAX, Spawn};
 pub use status::{AgentView, ModelView, NodeStatus, Readiness};
+pub use sweep::Swept;
 pub use tasks::{Accepted, Instructions, LABELS_MAX, Listed, Outcome, Piece, StepOutput, Submit, TASK_AGENTS_MAX, TIMEOUT_S_MAX};
 pub use toolset::{MEMORY_BYTES_DEFAULT, ToolHealth, ToolOptions};
 
@@ -75,6 +79,7 @@ impl Runtime {
         let toolset = Toolset::open(options.tools.clone(), Arc::clone(&store), &options.data_dir, extra).await;
         let toolset = toolset.map_err(RuntimeError::Tools)?;
         let node = Arc::new(Node::new(store, options, models, toolset, known, (today, used), version));
+        sweep::begin(&node)?;
         node.store.steal_all(&node.owner).await?;
         maos_store::crash::point("recovery.steal");
         let runtime = Self {
@@ -86,6 +91,7 @@ impl Runtime {
         let node = Arc::clone(&runtime.node);
         runtime.node.tracker.spawn(claim_loop(Arc::clone(&node)));
         runtime.node.tracker.spawn(renew_loop(Arc::clone(&node)));
+        runtime.node.tracker.spawn(sweep::sweep_loop(Arc::clone(&node)));
         if let Some(changes) = node.toolset.mcp_version() {
             runtime.node.tracker.spawn(refresh_loop(node, changes));
         }

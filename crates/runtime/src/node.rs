@@ -63,6 +63,12 @@ pub(crate) struct Node {
     calls: watch::Sender<usize>,
     models: ArcSwap<Option<Models>>,
     settings: ArcSwap<Options>,
+    /// Held while a workspace is opened, and while one is looked at and removed.
+    pub(crate) opening: tokio::sync::Mutex<()>,
+    /// Held while an upload is named by a submission, and while one is looked at and removed.
+    pub(crate) uploads: Mutex<()>,
+    /// Bytes of all uploads, as well as it is known; shared with those that arrive.
+    pub(crate) uploads_bytes: Arc<AtomicU64>,
     pool: Mutex<Pool>,
     live: Mutex<HashMap<TaskId, mpsc::Sender<Msg>>>,
     idle: Notify,
@@ -120,6 +126,9 @@ impl Node {
             calls: watch::channel(0).0,
             models: ArcSwap::from_pointee(models),
             settings: ArcSwap::from_pointee(options),
+            opening: tokio::sync::Mutex::default(),
+            uploads: Mutex::default(),
+            uploads_bytes: Arc::default(),
             pool: Mutex::new(pool),
             live: Mutex::default(),
             idle: Notify::new(),

@@ -4,6 +4,10 @@ use maos_engine::consensus::Strategy;
 use maos_engine::limits::Limits;
 use maos_engine::money::Money;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the files of a task are kept after its end where nothing says otherwise: 30 days.
+const WORKSPACE_KEEP_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Options of a node.
 #[derive(Debug, Clone)]
@@ -40,6 +44,8 @@ pub struct Options {
     pub context_tokens: Option<u32>,
     /// How results are voted on where a task asks for it.
     pub consensus: ConsensusOptions,
+    /// How long the files of a task are kept after its end; for ever if absent.
+    pub workspace_keep: Option<Duration>,
 }
 
 /// How results are voted on.
@@ -84,6 +90,7 @@ impl Options {
             tools: ToolOptions::default(),
             context_tokens: None,
             consensus: ConsensusOptions::default(),
+            workspace_keep: Some(WORKSPACE_KEEP_DEFAULT),
         }
     }
 }

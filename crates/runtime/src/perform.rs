@@ -126,6 +126,8 @@ async fn run(node: &Arc<Node>, call: ToolCall) -> Result<(Output, Nature), Strin
     let (memory_bytes, timeout) = node.agent_limits(&call.agent);
     let nature = tool.nature();
     let wanted = tools::Call { task: call.task, effect: call.effect, agent: call.agent, args, workspace, memory_bytes, timeout };
+    // Waiting for others is not the call's own time.
+    let _turn = tool.turn(&wanted.agent).await;
     // The tool keeps its own limits; this one holds whatever a tool forgets. Dropping it ends what it started.
     match tokio::time::timeout(timeout + TOOL_GRACE, tool.run(wanted)).await {
         Ok(output) => Ok((output, nature)),

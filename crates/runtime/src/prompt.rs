@@ -91,7 +91,7 @@ pub(crate) struct Prompter<'a> {
     pub(crate) bodies: &'a Bodies,
     /// Results of other tasks.
     pub(crate) given: &'a Given,
-    /// The AGENTS.md that was attached.
+    /// The AGENTS.md files that were attached.
     pub(crate) instructions: &'a Option<String>,
     /// When prices are looked up.
     pub(crate) now: Time,
@@ -125,6 +125,10 @@ impl Quoter for Prompter<'_> {
         let model = prepared.chosen.name.to_string();
         self.built.borrow_mut().insert(effect.clone(), prepared);
         Quote { model, request: hash, reserve, crowded }
+    }
+
+    fn found(&self, task: &Task, place: &Place, tool: &str, address: &str) -> bool {
+        crate::found::found(self.tools, self.bodies, task, (place, tool), address)
     }
 }
 

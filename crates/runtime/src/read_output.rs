@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// The tool's name.
+pub(crate) const READ_OUTPUT: &str = "read_output";
 /// Bytes of one page.
 const PAGE_BYTES: usize = 32 << 10;
 
@@ -55,7 +57,7 @@ impl ReadOutput {
 impl Tool for ReadOutput {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
-            name: "read_output".into(),
+            name: READ_OUTPUT.into(),
             description: "Read on in the output of a step, or in the result of a task, that was shown to you cut.".into(),
             input_schema: json!({"type": "object", "additionalProperties": false, "required": ["of"], "properties": {
                 "of": {"type": "string", "description": "The id of the step, or of the task."},

@@ -344,10 +344,7 @@ impl Runtime {
 
     /// Which instructions the agents of a task were given.
     pub async fn instructions(&self, task: &Task) -> Result<Instructions> {
-        let agents_md = match crate::worker::agents_md(task) {
-            Some(file) => crate::worker::read_agents_md(&self.node, file).await?.is_some(),
-            None => false,
-        };
+        let agents_md = crate::instructions::of_task(&self.node, task).await?.is_some();
         let opened = |c: &ToolState| c.name == OPEN_SKILL && matches!(c.state, CallState::Settled { outcome: CallOutcome::Done, .. });
         let turns = || task.runs.values().flat_map(|r| &r.turns).filter(|t| t.calls.iter().any(opened));
         let mut bodies = Bodies::default();

@@ -6,7 +6,7 @@ use maos_engine::ids::AgentType;
 use maos_engine::message::ToolSpec;
 use maos_engine::share::{self, ASK_HUMAN};
 use maos_llm::Provider;
-pub use maos_tools::{Approval, Call, Nature, Output, Outward, Tool};
+pub use maos_tools::{Approval, Call, Nature, Output, Outward, Tool, Turn, Turns};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,7 +156,8 @@ impl ToolBox {
         let approval = stricter(tool.nature().approval, self.approvals.get(name).copied().unwrap_or_default());
         match (approval, outward) {
             (Approval::Always, _) => Some(format!("each call of {name} needs a person's consent")),
-            (Approval::OutsideAllowlist, Some(out)) if !out.allowed => {
+            // To read a short address is not to send: only for who has seen too much it depends on where the address was found.
+            (Approval::OutsideAllowlist, Some(out)) if !out.allowed && out.address.is_none() => {
                 Some(format!("{} is not on the list of allowed destinations", out.to))
             }
             (Approval::OutsideAllowlist | Approval::Never, _) => None,
@@ -179,7 +180,8 @@ impl ToolTable for ToolBox {
         let outward = tool.outward(args);
         let ask = self.consent(name, &**tool, outward.as_ref());
         let allowed = outward.as_ref().is_some_and(|o| o.allowed);
-        Ok(Checked { ask, to: outward.map(|o| o.to), allowed })
+        let address = outward.as_ref().and_then(|o| o.address.clone());
+        Ok(Checked { ask, to: outward.map(|o| o.to), allowed, address })
     }
     fn may_ask_person(&self, kind: &AgentType) -> bool {
         self.may_ask(kind.as_str())

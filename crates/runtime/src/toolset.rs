@@ -1,17 +1,17 @@
 //! Where the tools come from: the sandbox, the way out, MCP servers, and the folders in which people keep agents, HTTP tools and skills.
 //! Opened once; the folders are looked at again when something in them has changed, and a new [`ToolBox`] is made.
 use crate::agents::{Definitions, Known};
-use crate::read_output::ReadOutput;
+use crate::read_output::{READ_OUTPUT, ReadOutput};
 use crate::tools::{Approval, Contents, Tool, ToolBox, WEB_SEARCH};
-use maos_egress::{Egress, HostPattern, Policy, Private};
+use maos_egress::{Egress, HostPattern, Policy};
 use maos_sandbox::{Choice, Helper, Quota, Sandbox};
 use maos_store::Store;
 use maos_tools::mcp::{Endpoint, McpConfig, McpFiles, McpPool, PoolOptions, ServerConfig, ServerState, ServerStatus};
-use maos_tools::skills::Skills;
+use maos_tools::skills::{OPEN_SKILL, Skills};
 use maos_tools::web::{SearchBackend, WebFetch, WebSearch};
-use maos_tools::{files, http_tool, run};
+use maos_tools::{Turns, files, http_tool, run};
 use secrecy::SecretString;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -108,7 +108,11 @@ pub(crate) struct Toolset {
     store: Arc<dyn Store>,
     extra: Vec<Arc<dyn Tool>>,
     sandbox: Result<Arc<Sandbox>, String>,
+    /// Turns of programs: they outlive each box of tools, and so do the times at which hosts may be asked.
+    programs: Arc<Turns>,
+    paces: Arc<http_tool::Paces>,
     egress: Egress,
+    fetch: WebFetch,
     search: Option<WebSearch>,
     /// The way out of the sandbox, and its socket; closed when this is dropped.
     proxy: Option<(maos_egress::proxy::Proxy, PathBuf)>,
@@ -169,16 +173,19 @@ impl Toolset {
         // agents cannot fetch from there.
         let searcher = |backend: SearchBackend| egress.also(backend.private_place()).map(|way| WebSearch::new(backend, way));
         let search = options.search.clone().map(searcher).transpose().map_err(|e| e.to_string())?;
-        let url = |s: &ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Private::of_url(url) } else { None };
+        let url = |s: &ServerConfig| if let Endpoint::Http { url, .. } = &s.endpoint { Some(url.clone()) } else { None };
         let mcp = match mcp_config.filter(|(_, c)| !c.servers.is_empty() || !c.problems.is_empty()) {
             Some((files, config)) => {
-                let way = egress.also(config.servers.iter().filter_map(url)).map_err(|e| e.to_string())?;
+                let urls: Vec<_> = config.servers.iter().filter_map(url).collect();
+                let way = egress.to_urls(&urls).map_err(|e| e.to_string())?;
                 let pool = PoolOptions { http: way.client(), environment: options.environment.clone(), files };
                 Some(McpPool::start(config, pool))
             }
             None => None,
         };
-        Ok(Self { options, store, extra, sandbox, egress, search, proxy, mcp, seen: Mutex::default(), health: Mutex::default() })
+        let (programs, paces, fetch) = (Arc::new(run::turns()), Arc::default(), WebFetch::new(egress.clone()));
+        let (seen, health) = (Mutex::default(), Mutex::default());
+        Ok(Self { options, store, extra, sandbox, programs, paces, egress, fetch, search, proxy, mcp, seen, health })
     }
 
     /// Grows whenever MCP servers change what they offer.
@@ -217,12 +224,16 @@ impl Toolset {
         let mut health = vec![self.sandbox_health(), self.web_health()];
         let mut tools: Vec<Arc<dyn Tool>> = files::tools();
         if let Ok(sandbox) = &self.sandbox {
-            tools.extend(run::tools(sandbox, self.proxy.as_ref().map(|(_, socket)| socket.clone())));
+            // A program may send whatever it has read to any of its hosts.
+            let allowed = o.network_allow.iter().all(|host| o.policy.allow_hosts.iter().any(|a| a.covers(host)));
+            let network = self.proxy.as_ref().map(|(_, socket)| run::Network { socket: socket.clone(), allowed });
+            tools.extend(run::tools(sandbox, network, &self.programs));
         }
-        tools.push(Arc::new(WebFetch::new(self.egress.clone())));
+        tools.push(Arc::new(self.fetch.clone()));
         tools.extend(self.search.clone().map(|search| Arc::new(search) as Arc<dyn Tool>));
         let nowhere = PathBuf::from("/nonexistent");
-        let loaded = http_tool::load(o.http_tools_dir.as_deref().unwrap_or(&nowhere), &o.secrets, &self.egress);
+        let around = http_tool::Surroundings { taken: self.names_taken(&tools), paces: Arc::clone(&self.paces) };
+        let loaded = http_tool::load(o.http_tools_dir.as_deref().unwrap_or(&nowhere), &o.secrets, &self.egress, &around);
         let missing = loaded.not_offered.iter().map(|n| format!("{} is not offered: {}", n.name, n.why));
         let found: Vec<String> = loaded.errors.iter().map(ToString::to_string).chain(missing).collect();
         health.push(problems("tools", "declarative HTTP tools", loaded.tools.len(), &found));
@@ -247,6 +258,17 @@ impl Toolset {
             local_tools: o.local_tools,
             provider_search: o.provider_search,
         })
+    }
+
+    /// Names that no HTTP tool may have: of every tool that ships, offered or not, of the given ones, and of what the engine decides itself.
+    fn names_taken(&self, tools: &[Arc<dyn Tool>]) -> BTreeSet<String> {
+        use maos_engine::{consensus::CAST_VOTE, plan, share};
+        let mut taken = Known::shipped().tools;
+        taken.retain(|name| !http_tool::shipped().any(|shipped| shipped == name));
+        taken.extend(tools.iter().chain(&self.extra).map(|t| t.spec().name));
+        let own = share::TOOLS.into_iter().chain([share::ASK_HUMAN, CAST_VOTE, plan::SUBMIT_PLAN, plan::ANSWER, WEB_SEARCH]);
+        taken.extend(own.chain([READ_OUTPUT, OPEN_SKILL]).map(str::to_owned));
+        taken
     }
 
     fn definitions(&self, tools: &[Arc<dyn Tool>], common: &[Arc<dyn Tool>], health: &mut Vec<ToolHealth>) -> Definitions {

@@ -33,8 +33,6 @@ pub(crate) const MAILBOX_MAX: usize = 256;
 const BATCH_MAX: usize = 128;
 /// A snapshot is taken when the journal has doubled since the last one, and not before it has this many entries.
 const SNAPSHOT_EVENTS_MIN: u64 = 256;
-/// The file of a workspace that tells coding agents how to work in it.
-const AGENTS_MD: &str = "AGENTS.md";
 /// Pause between tries to commit while the disk is full, milliseconds.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -128,7 +126,7 @@ pub(crate) struct Worker {
     prepared: BTreeMap<EffectId, Prepared>,
     bodies: Bodies,
     given: Given,
-    /// What the workspace's own AGENTS.md says, for coding agents.
+    /// What the attached AGENTS.md files say, for coding agents.
     instructions: Option<String>,
     /// Files given with the task; they never change.
     attachments: Arc<[Attachment]>,
@@ -241,9 +239,7 @@ impl Worker {
             }
         }
         // Only what a person attached counts, as they attached it: what an agent makes of the file never becomes instructions.
-        if let Some(file) = agents_md(task) {
-            self.instructions = read_agents_md(&self.node, file).await?;
-        }
+        self.instructions = crate::instructions::of_task(&self.node, task).await?;
         Ok(())
     }
 
@@ -546,18 +542,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// The AGENTS.md that a person attached.
-pub(crate) fn agents_md(task: &Task) -> Option<&Attachment> {
-    task.spec.attachments.iter().find(|a| a.name == AGENTS_MD)
-}
-
-/// What it says; `None` if there is nothing in it.
-pub(crate) async fn read_agents_md(node: &Node, file: &Attachment) -> Result<Option<String>> {
-    let (uploads, name) = (node.data_dir.join("uploads"), file.sha256.clone());
-    let read = tokio::task::spawn_blocking(move || maos_tools::instructions::given(&uploads, &name)).await;
-    read.map_err(|e| crate::RuntimeError::Files(format!("reading {AGENTS_MD} failed: {e}")))
 }
 
 /// An event as stored.

@@ -20,6 +20,9 @@ const MAX_PATH_BYTES: usize = 4096;
 /// Deepest nesting that is walked, folders.
 pub(crate) const MAX_DEPTH: usize = 64;
 
+/// How often a file is opened again while the kernel says that something moved meanwhile.
+const MAX_TRIES: usize = 100;
+
 /// What is at a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -96,13 +99,9 @@ impl Beneath {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let how = OpenHow::new().flags(flags).mode(mode).resolve(resolve);
-        loop {
-            match openat2(&self.root, path, how) {
-                // A rename raced with the walk of the kernel: it asks to try again.
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(Errno::ENOSYS) => return self.walk_open(path, flags | OFlag::O_NOFOLLOW, mode),
-                other => return other,
-            }
+        match patiently(|| openat2(&self.root, path, how)) {
+            Err(Errno::ENOSYS) => self.walk_open(path, flags | OFlag::O_NOFOLLOW, mode),
+            other => other,
         }
     }
 
@@ -198,6 +197,19 @@ impl Beneath {
     }
 }
 
+/// Opens again when the kernel asks for that, because a rename raced with its walk. Not for ever: a program that holds a lease on the
+/// file makes the kernel say the same for as long as the lease lasts.
+fn patiently(mut open: impl FnMut() -> nix::Result<OwnedFd>) -> nix::Result<OwnedFd> {
+    let mut last = Errno::EAGAIN;
+    for _ in 0..MAX_TRIES {
+        match open() {
+            Err(again @ (Errno::EAGAIN | Errno::EINTR)) => last = again,
+            other => return other,
+        }
+    }
+    Err(last)
+}
+
 /// `Ok(false)` when the visitor asked to stop.
 fn walk_folder(fd: OwnedFd, prefix: &Path, depth: usize, visit: &mut dyn FnMut(Met) -> bool) -> nix::Result<bool> {
     let mut dir = Dir::from_fd(fd)?;
@@ -220,11 +232,12 @@ fn walk_folder(fd: OwnedFd, prefix: &Path, depth: usize, visit: &mut dyn FnMut(M
         if !visit(Met { path: path.clone(), kind, stat, shut }) {
             return Ok(false);
         }
-        if let Some(Ok(below)) = below
-            && depth > 1
-            && !walk_folder(below, &path, depth - 1, visit)?
-        {
-            return Ok(false);
+        let Some(Ok(below)) = below.filter(|_| depth > 1) else { continue };
+        match walk_folder(below, &path, depth - 1, visit) {
+            // Removed while it was read: others (runs that end, programs) tidy up meanwhile.
+            Ok(true) | Err(Errno::ENOENT) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => return Err(error),
         }
     }
     Ok(true)
@@ -238,11 +251,23 @@ fn next_number() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Beneath;
+    use super::{Beneath, MAX_TRIES, patiently};
     use nix::errno::Errno;
     use nix::fcntl::OFlag;
     use nix::sys::stat::Mode;
     use std::path::Path;
+
+    #[test]
+    fn a_file_that_is_held_for_ever_is_given_up() {
+        let mut tries = 0;
+        let held = patiently(|| {
+            tries += 1;
+            Err(Errno::EAGAIN)
+        });
+        assert_eq!((held.unwrap_err(), tries), (Errno::EAGAIN, MAX_TRIES));
+        let mut answers = [Err(Errno::EAGAIN), Err(Errno::EINTR), Err(Errno::ENOENT)].into_iter();
+        assert_eq!(patiently(|| answers.next().unwrap()).unwrap_err(), Errno::ENOENT);
+    }
 
     /// Both ways to open agree on what is inside and what is not.
     #[test]

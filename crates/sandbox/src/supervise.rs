@@ -85,7 +85,7 @@ fn run(order: &Order, signals: &SignalFd) -> ExitCode {
         .and_then(|()| group.make(&order.limits).map_err(|e| format!("cgroup: {e}")));
     let outcome = made.and_then(|()| {
         let started = start(order, &group, &tmp)?;
-        Ok(Running::new(order, started, signals, &group, &tmp).watch_it())
+        Ok(Running::new(order, started, signals, &group).watch_it())
     });
     match outcome {
         Ok((told, kept)) => report(&told, &kept),
@@ -139,14 +139,14 @@ enum Woken {
 }
 
 impl<'a> Running<'a> {
-    fn new(order: &'a Order, pipes: Started, signals: &'a SignalFd, group: &'a Group, tmp: &std::path::Path) -> Self {
+    fn new(order: &'a Order, pipes: Started, signals: &'a SignalFd, group: &'a Group) -> Self {
         let keep = order.limits.output_bytes;
         Self {
             order,
             signals,
             group,
             pipes,
-            watch: Watch::new(order, group, tmp),
+            watch: Watch::new(order, group),
             began: Instant::now(),
             out: Capture::new(keep),
             err: Capture::new(keep),

@@ -6,7 +6,6 @@ use crate::job::{Limits, Order, Stopped};
 use crate::processes;
 use crate::workspace::{Quota, Usage, usage_of};
 use nix::sys::resource::{UsageWho, getrusage};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// First look at the disk, and the shortest time between two.
@@ -35,10 +34,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(order: &Order, group: &Group, tmp: &Path) -> Self {
+    pub(crate) fn new(order: &Order, group: &Group) -> Self {
         let now = Instant::now();
-        // A folder that cannot be opened now cannot be written by the run either.
-        let folders: Vec<Beneath> = [order.root.as_path(), tmp].into_iter().filter_map(|p| Beneath::open(p).ok()).collect();
+        // The private folders of all runs of the task count: each for itself could be as large as the whole quota. A folder that cannot be
+        // opened now cannot be written by the run either.
+        let folders: Vec<Beneath> = [&order.root, &order.tmp].into_iter().filter_map(|p| Beneath::open(p).ok()).collect();
         let before = used(&folders);
         let disk = match before.files {
             u64::MAX => order.quota,

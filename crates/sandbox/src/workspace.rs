@@ -5,6 +5,7 @@
 //! async code use a blocking thread. Must not know tasks.
 use crate::beneath::{Beneath, Kind, MAX_DEPTH, components};
 use nix::errno::Errno;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -246,7 +247,7 @@ impl Workspace {
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<bool, FileError> {
         let relative = self.writable(path)?;
         let _held = self.exclusive()?;
-        self.replace(path, &relative, bytes.len() as u64, |file| file.write_all(bytes))
+        self.replace(path, &relative, self.usage()?, bytes.len() as u64, |file| file.write_all(bytes))
     }
 
     /// Takes a file in from outside (an attachment): at most `max` bytes of `from`. A person gives it, so it may be one that steers later
@@ -257,11 +258,45 @@ impl Workspace {
     pub fn import(&self, path: &str, from: &mut dyn Read, max: u64) -> Result<u64, FileError> {
         let relative = self.named(path)?;
         let _held = self.exclusive()?;
+        self.take_in(path, &relative, self.usage()?, from, max)
+    }
+
+    /// Takes files in (attachments: a name, and where the content is), once in the life of the folder: whoever calls meanwhile waits, and
+    /// whoever calls later finds them as the task has left them. A call that failed or died is repeated by the next.
+    ///
+    /// # Errors
+    /// As [`Workspace::import`], and when a file cannot be read.
+    pub fn fill(&self, files: &[(&str, PathBuf)], max: u64) -> Result<(), FileError> {
+        let filled = self.lock.with_file_name("attached");
+        let failed = |name: &str| {
+            let path = escape(name);
+            move |source| FileError::Io { path, source }
+        };
+        let _held = self.exclusive()?;
+        if filled.exists() {
+            return Ok(());
+        }
+        // Counted once and carried along: a walk for each of many files would take the square of their number.
+        let mut used = self.usage()?;
+        let mut folders = BTreeSet::new();
+        for (name, from) in files {
+            let relative = self.named(name)?;
+            let mut content = File::open(from).map_err(failed(name))?;
+            let new = relative.ancestors().skip(1).filter(|f| !f.as_os_str().is_empty() && folders.insert(f.to_path_buf())).count();
+            used.files = used.files.saturating_add(new as u64);
+            used.bytes = used.bytes.saturating_add(self.take_in(name, &relative, used, &mut content, max)?);
+            used.files = used.files.saturating_add(1);
+        }
+        // Only now: what dies before this line is done once more, over the same names.
+        File::create(&filled).and_then(|f| f.sync_all()).map_err(failed("attached"))
+    }
+
+    /// Copies at most `max` bytes of `from` into a file, while the folder holds `used`. Returns how many.
+    fn take_in(&self, path: &str, relative: &Path, used: Usage, from: &mut dyn Read, max: u64) -> Result<u64, FileError> {
         let mut copied = 0;
-        let used = self.usage()?;
         let room = self.quota.bytes.saturating_sub(used.bytes);
         let limit = max.min(room);
-        self.replace(path, &relative, 0, |file| {
+        self.replace(path, relative, used, 0, |file| {
             copied = io::copy(&mut from.take(limit.saturating_add(1)), file)?;
             if copied > limit { Err(io::Error::from(io::ErrorKind::FileTooLarge)) } else { Ok(()) }
         })
@@ -295,11 +330,14 @@ impl Workspace {
             n if !all => return Err(FileError::ManyMatches(escape(path), n)),
             _ => {}
         }
-        let changed = text.replace(old, new);
-        if changed.len() as u64 > max {
-            return Err(FileError::TooLarge(escape(path), changed.len() as u64, max));
+        // Counted before it is made: many places and a long text would take all the memory there is.
+        let (kept, added) = (text.len() - places * old.len(), (places as u64).saturating_mul(new.len() as u64));
+        let size = (kept as u64).saturating_add(added);
+        if size > max {
+            return Err(FileError::TooLarge(escape(path), size, max));
         }
-        self.replace(path, &relative, changed.len() as u64, |file| file.write_all(changed.as_bytes()))?;
+        let changed = text.replace(old, new);
+        self.replace(path, &relative, self.usage()?, changed.len() as u64, |file| file.write_all(changed.as_bytes()))?;
         Ok(places)
     }
 
@@ -346,7 +384,7 @@ impl Workspace {
     /// The path is refused, or something else is in the way.
     pub fn make_dirs(&self, path: &str) -> Result<(), FileError> {
         let relative = self.writable(path)?;
-        self.check_quota(Usage { bytes: 0, files: relative.components().count() as u64 })?;
+        self.check_quota(self.usage()?, Usage { bytes: 0, files: relative.components().count() as u64 })?;
         self.files.make_dirs(&relative).map_err(|e| explain(path, e))
     }
 
@@ -404,8 +442,15 @@ impl Workspace {
         Ok(Ok(Some(bytes)))
     }
 
-    /// Writes `path` by `fill`, which will write about `size` bytes. Whether a file was there before.
-    fn replace(&self, path: &str, relative: &Path, size: u64, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<bool, FileError> {
+    /// Writes `path` by `fill`, which will write about `size` bytes beside the `used` ones. Whether a file was there before.
+    fn replace(
+        &self,
+        path: &str,
+        relative: &Path,
+        used: Usage,
+        size: u64,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<bool, FileError> {
         let before = match self.files.stat(relative) {
             Ok(stat) => match Kind::of(&stat) {
                 Kind::Directory => return Err(FileError::Folder(escape(path))),
@@ -416,7 +461,7 @@ impl Workspace {
             Err(Errno::ENOENT) => None,
             Err(error) => return Err(explain(path, error)),
         };
-        self.check_quota(Usage { bytes: size, files: u64::from(before.is_none()) })?;
+        self.check_quota(used, Usage { bytes: size, files: u64::from(before.is_none()) })?;
         if let Some(folder) = relative.parent() {
             self.files.make_dirs(folder).map_err(|e| explain(path, e))?;
         }
@@ -428,8 +473,7 @@ impl Workspace {
         Ok(before.is_some())
     }
 
-    fn check_quota(&self, more: Usage) -> Result<(), FileError> {
-        let used = self.usage()?;
+    fn check_quota(&self, used: Usage, more: Usage) -> Result<(), FileError> {
         let would = Usage { bytes: used.bytes.saturating_add(more.bytes), files: used.files.saturating_add(more.files) };
         if would.exceeds(self.quota) { Err(FileError::Quota { would, quota: self.quota }) } else { Ok(()) }
     }
@@ -548,6 +592,10 @@ fn explain(path: &str, errno: Errno) -> FileError {
         Errno::EISDIR => FileError::Folder(shown),
         Errno::ENOTDIR => FileError::NotFolder(shown),
         Errno::EMLINK | Errno::ENOTSUP | Errno::ENXIO => FileError::NotPlain(shown),
+        Errno::EAGAIN => {
+            let why = "a program holds it, or moves it about all the time; try again when the program has ended";
+            FileError::Io { path: shown, source: io::Error::new(io::ErrorKind::WouldBlock, why) }
+        }
         other => FileError::Io { path: shown, source: io::Error::from(other) },
     }
 }

@@ -37,7 +37,16 @@ fn tools(mode: &str, memory: Option<&str>) -> Vec<Value> {
     if mode == "many" {
         all = (0..1000).map(|i| tool(&format!("t{i}"), "one of many")).collect();
     }
+    if mode == "large" {
+        // Nobody needs to see it, and all of it would have to be kept.
+        all.extend((0..6).map(|i| {
+            let mut one = tool(&format!("t{i}"), "one of the large");
+            one["annotations"]["title"] = "x".repeat(1 << 20).into();
+            one
+        }));
+    }
     if mode == "badschema" {
+        all.push(tool(&"n".repeat(200), "A long name."));
         all.push(json!({"name": "loop", "description": "", "inputSchema": {"type": "object", "allOf": [{"$ref": "#"}]}}));
         all.push(json!({"name": "wrong", "description": "", "inputSchema": {"type": "object", "properties": {"a": {"type": "nonsense"}}}}));
         all.push(json!({"name": "remote", "description": "", "inputSchema": {"$ref": "http://127.0.0.1:1/schema.json"}}));

@@ -12,6 +12,8 @@ use regex::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Most of a file that one call returns, bytes.
 pub const MAX_READ_BYTES: u64 = 64 << 10;
@@ -31,8 +33,14 @@ const MAX_SEARCHED_BYTES: u64 = 2 << 20;
 const MAX_MATCHES: usize = 200;
 /// Longest line that a search shows, characters.
 const MAX_LINE_CHARS: usize = 300;
-/// Largest compiled pattern, bytes.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// Longest part of a line that a search looks at, bytes: with the size of the pattern it bounds the time between two looks at the clock.
+const MAX_LINE_BYTES: usize = 8 << 10;
+/// Largest compiled pattern, bytes: `\w` alone, with the letters of all languages, takes a tenth of it.
+const MAX_PATTERN_BYTES: usize = 512 << 10;
+/// Largest memory of a pattern's lazily built automaton, bytes.
+const MAX_AUTOMATON_BYTES: usize = 1 << 20;
+/// Longest search.
+const SEARCH_MAX: Duration = Duration::from_secs(30);
 /// Longest path, bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
@@ -65,8 +73,9 @@ impl Tool for FileTool {
         let (repeat, brings, writes) = match self.0 {
             Which::Read | Which::List | Which::Search => (Repeat::Safe, Taint::PRIVATE, false),
             Which::Write => (Repeat::Safe, Taint::NONE, true),
-            // A second time the text to replace may be there again, or be gone.
-            Which::Edit => (Repeat::Never, Taint::NONE, true),
+            // A second time the text to replace may be there again, or be gone. Whether it is there, and how often, tells what is in the
+            // file: guess by guess all of it.
+            Which::Edit => (Repeat::Never, Taint::PRIVATE, true),
         };
         Nature { repeat, brings, writes, approval: Approval::Never }
     }
@@ -85,12 +94,36 @@ impl Tool for FileTool {
             Err(why) => return Output::error(why),
         };
         let workspace = Arc::clone(&call.workspace);
-        let work = tokio::task::spawn_blocking(move || wanted.perform(&workspace));
+        let asked_to_stop = StopOnDrop::default();
+        let stop = Stop { asked: Arc::clone(&asked_to_stop.0), at: Instant::now() + call.timeout.min(SEARCH_MAX) };
+        let work = tokio::task::spawn_blocking(move || wanted.perform(&workspace, &stop));
         match work.await {
             Ok(Ok(text)) => Output::ok(text),
             Ok(Err(error)) => Output::error(error.to_string()),
             Err(_) => Output::error("the file operation was interrupted; nothing is known about its result"),
         }
+    }
+}
+
+/// When work on a blocking thread must end: nothing else can end it.
+struct Stop {
+    asked: Arc<AtomicBool>,
+    at: Instant,
+}
+
+impl Stop {
+    fn now(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) || Instant::now() >= self.at
+    }
+}
+
+/// Ends the work when the call is dropped: its task was cancelled, or its time is over.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -208,7 +241,7 @@ impl Which {
                 let pattern = RegexBuilder::new(&text)
                     .case_insensitive(a.flag("ignore_case")?)
                     .size_limit(MAX_PATTERN_BYTES)
-                    .dfa_size_limit(MAX_PATTERN_BYTES)
+                    .dfa_size_limit(MAX_AUTOMATON_BYTES)
                     .build()
                     .map_err(|e| format!("pattern is not a regular expression that can be used: {e}"))?;
                 Wanted::Search { pattern, path: path(false)?, suffix: a.optional_text("suffix")? }
@@ -219,7 +252,7 @@ impl Which {
 }
 
 impl Wanted {
-    fn perform(self, workspace: &Workspace) -> Result<String, FileError> {
+    fn perform(self, workspace: &Workspace, stop: &Stop) -> Result<String, FileError> {
         match self {
             Self::Read { path, offset, max } => read(workspace, &path, offset, max),
             Self::Write { path, content } => {
@@ -232,7 +265,7 @@ impl Wanted {
                 Ok(format!("changed {path:?} in {places} place{}", if places == 1 { "" } else { "s" }))
             }
             Self::List { path, depth } => list(workspace, &path, depth),
-            Self::Search { pattern, path, suffix } => search(workspace, &pattern, &path, suffix.as_deref()),
+            Self::Search { pattern, path, suffix } => search(workspace, &pattern, &path, suffix.as_deref(), stop),
         }
     }
 }
@@ -293,9 +326,9 @@ pub(crate) fn line_of(entry: &Entry) -> String {
     }
 }
 
-fn search(workspace: &Workspace, pattern: &Regex, path: &str, suffix: Option<&str>) -> Result<String, FileError> {
+fn search(workspace: &Workspace, pattern: &Regex, path: &str, suffix: Option<&str>, stop: &Stop) -> Result<String, FileError> {
     let listing = workspace.list(path, usize::MAX, MAX_SEARCHED_FILES)?;
-    let (mut text, mut matches, mut skipped) = (String::new(), 0, 0);
+    let (mut text, mut matches, mut skipped, mut searched, mut cut) = (String::new(), 0, 0, 0, 0);
     'files: for entry in listing.entries.iter().filter(|e| e.kind == Kind::File) {
         let Some(name) = entry.path.to_str().filter(|name| suffix.is_none_or(|s| name.ends_with(s))) else { continue };
         if entry.size > MAX_SEARCHED_BYTES {
@@ -305,7 +338,17 @@ fn search(workspace: &Workspace, pattern: &Regex, path: &str, suffix: Option<&st
         // It may be gone, or be replaced by something that is not opened.
         let Ok(content) = workspace.read(name, 0, MAX_SEARCHED_BYTES) else { continue };
         let Some(whole) = text_of(&content.bytes, false, false) else { continue };
-        for (number, line) in whole.lines().enumerate().filter(|(_, line)| pattern.is_match(line)) {
+        for (number, line) in whole.lines().enumerate() {
+            if stop.now() {
+                let _ =
+                    writeln!(text, "[stopped after {searched} files: it took too long; search with a simpler pattern, or in one folder]");
+                break 'files;
+            }
+            let looked_at = &line[..line.floor_char_boundary(MAX_LINE_BYTES)];
+            cut += usize::from(looked_at.len() < line.len());
+            if !pattern.is_match(looked_at) {
+                continue;
+            }
             if matches == MAX_MATCHES {
                 let _ = writeln!(text, "[only the first {MAX_MATCHES} matches; search for something more exact, or in one folder]");
                 break 'files;
@@ -314,12 +357,66 @@ fn search(workspace: &Workspace, pattern: &Regex, path: &str, suffix: Option<&st
             let shown: String = line.chars().take(MAX_LINE_CHARS).collect();
             let _ = writeln!(text, "{}:{}:{shown}", entry.shown(), number + 1);
         }
+        searched += 1;
     }
     if listing.truncated {
         let _ = writeln!(text, "[only the first {MAX_SEARCHED_FILES} names were searched; search in one folder]");
+    }
+    if cut > 0 {
+        let _ = writeln!(text, "[of {cut} lines only the first {MAX_LINE_BYTES} bytes were searched]");
     }
     if skipped > 0 {
         let _ = writeln!(text, "[{skipped} files larger than {MAX_SEARCHED_BYTES} bytes were not searched]");
     }
     Ok(if text.is_empty() { "[no match]".to_owned() } else { text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maos_sandbox::Quota;
+
+    fn stop(asked: &StopOnDrop, after: Duration) -> Stop {
+        Stop { asked: Arc::clone(&asked.0), at: Instant::now() + after }
+    }
+
+    #[test]
+    fn a_search_ends_with_its_call_or_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(dir.path(), Quota::default()).unwrap();
+        workspace.write("a.txt", b"one\ntwo\n").unwrap();
+        let (pattern, long) = (Regex::new("o").unwrap(), Duration::from_secs(3_600));
+        let search = |stop: &Stop| search(&workspace, &pattern, "", None, stop).unwrap();
+        let call = StopOnDrop::default();
+        let (late, running) = (stop(&call, Duration::ZERO), stop(&call, long));
+        assert_eq!(search(&running), "a.txt:1:one\na.txt:2:two\n");
+        assert!(search(&late).starts_with("[stopped after 0 files"));
+        drop(call);
+        assert!(search(&running).starts_with("[stopped after 0 files"));
+    }
+
+    #[test]
+    fn of_a_long_line_the_beginning_is_searched() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(dir.path(), Quota::default()).unwrap();
+        workspace.write("long.txt", format!("{}end\nend", "x".repeat(MAX_LINE_BYTES)).as_bytes()).unwrap();
+        let call = StopOnDrop::default();
+        let found = search(&workspace, &Regex::new("end").unwrap(), "", None, &stop(&call, SEARCH_MAX)).unwrap();
+        assert_eq!(found, format!("long.txt:2:end\n[of 1 lines only the first {MAX_LINE_BYTES} bytes were searched]\n"));
+    }
+
+    #[test]
+    fn ordinary_patterns_fit_and_huge_ones_do_not() {
+        let search = |pattern: &str| Which::Search.parse(&json!({"pattern": pattern})).map(drop);
+        search(r"(\w+)\.(\w+)\((\w+), (\w+)\)").unwrap();
+        search("(?i)fn [a-z_]+<'a>").unwrap();
+        assert!(search("[ -~]{1,20000}[^a]").is_err());
+    }
+
+    #[test]
+    fn what_tells_about_files_is_private() {
+        for which in [Which::Read, Which::Edit, Which::List, Which::Search] {
+            assert!(FileTool(which).nature().brings.private, "{which:?}");
+        }
+    }
 }

@@ -5,10 +5,12 @@
 mod definition;
 mod extract;
 mod load;
+mod pace;
 mod redact;
 mod template;
 mod tool;
 
 pub use definition::Definition;
-pub use load::{LoadError, Loaded, NotOffered, load};
+pub use load::{LoadError, Loaded, NotOffered, Surroundings, load, shipped};
+pub use pace::Paces;
 pub use tool::HttpTool;

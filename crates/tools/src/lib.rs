@@ -14,7 +14,9 @@ mod problem;
 pub mod run;
 pub mod skills;
 pub mod tool;
+pub mod turns;
 pub mod web;
 
 pub use problem::Problem;
 pub use tool::{Approval, Call, Nature, Output, Outward, Tool};
+pub use turns::{Turn, Turns};

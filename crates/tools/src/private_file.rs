@@ -48,7 +48,15 @@ where
         let temp = dir.join(format!(".{name}.{}.tmp", std::process::id()));
         let written = (|| {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
-            file.write_all(&serde_json::to_vec_pretty(&content)?)?;
+            let text = serde_json::to_vec_pretty(&content)?;
+            // What could not be read again must not take the place of what can.
+            if text.len() as u64 >= FILE_BYTES_MAX {
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    format!("{} would be larger than {FILE_BYTES_MAX} bytes", path.display()),
+                ));
+            }
+            file.write_all(&text)?;
             file.sync_all()?;
             std::fs::rename(&temp, path)
         })();

@@ -5,8 +5,10 @@
 use crate::arguments::{Arguments, schema};
 use crate::files::line_of;
 use crate::tool::{Approval, Call, Nature, Output, Outward, Tool};
+use crate::turns::{Turn, Turns};
 use async_trait::async_trait;
 use maos_engine::event::Repeat;
+use maos_engine::ids::AgentId;
 use maos_engine::message::ToolSpec;
 use maos_engine::taint::Taint;
 use maos_sandbox::{Captured, Entry, Finished, Job, Kind, Limits, Sandbox, SandboxError, Tier, Workspace};
@@ -29,15 +31,35 @@ const MAX_TIMEOUT_S: u64 = 600;
 const TIMEOUT_S: u64 = 120;
 /// CPU seconds for each second of time: programs may use several processors.
 const CPU_PER_SECOND: u64 = 4;
+/// Programs that may always run at once, however few processors there are: most of their time they wait.
+const AT_ONCE_MIN: usize = 4;
 /// Most names of changed files in a result.
 const MAX_CHANGED: usize = 50;
 /// Most files that are compared before and after.
 const MAX_COMPARED: usize = 10_000;
 
-/// Both tools. `egress`: the socket of the egress proxy, if programs may use the network by its rules.
-pub fn tools(sandbox: &Arc<Sandbox>, egress: Option<PathBuf>) -> Vec<Arc<dyn Tool>> {
-    let egress = egress.filter(|_| sandbox.can_reach_proxy());
-    let tool = |language| Arc::new(RunTool { language, sandbox: Arc::clone(sandbox), egress: egress.clone() }) as Arc<dyn Tool>;
+/// Turns of programs: of each agent one after the other, so that its limit of memory is its own and not that of each call; of all agents
+/// as many as there are processors, and [`AT_ONCE_MIN`].
+pub fn turns() -> Turns {
+    Turns::one_each(std::thread::available_parallelism().map_or(AT_ONCE_MIN, usize::from).max(AT_ONCE_MIN))
+}
+
+/// The way of programs to the network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The socket of the egress proxy, which has the rules.
+    pub socket: PathBuf,
+    /// The operator lets agents send data to every host behind it.
+    pub allowed: bool,
+}
+
+/// Both tools. `network`: if programs may use it. `turns`: the same for all tools of a node.
+pub fn tools(sandbox: &Arc<Sandbox>, network: Option<Network>, turns: &Arc<Turns>) -> Vec<Arc<dyn Tool>> {
+    let network = network.filter(|_| sandbox.can_reach_proxy());
+    let tool = |language| {
+        let (sandbox, turns) = (Arc::clone(sandbox), Arc::clone(turns));
+        Arc::new(RunTool { language, sandbox, network: network.clone(), turns }) as Arc<dyn Tool>
+    };
     let mut tools = vec![tool(Language::Shell)];
     // Without a Python on this machine the tool is not offered.
     if sandbox.has_python() {
@@ -56,7 +78,8 @@ enum Language {
 struct RunTool {
     language: Language,
     sandbox: Arc<Sandbox>,
-    egress: Option<PathBuf>,
+    network: Option<Network>,
+    turns: Arc<Turns>,
 }
 
 /// Checked arguments.
@@ -112,7 +135,7 @@ impl RunTool {
             output_bytes: MAX_OUTPUT_BYTES,
             ..Limits::default()
         };
-        job.egress.clone_from(&self.egress);
+        job.egress = self.network.as_ref().map(|n| n.socket.clone());
         job
     }
 }
@@ -126,7 +149,7 @@ fn shell() -> &'static str {
 impl Tool for RunTool {
     fn spec(&self) -> ToolSpec {
         let (name, _) = self.argument();
-        let network = if self.egress.is_some() { "the network only through a proxy with rules" } else { "no network" };
+        let network = if self.network.is_some() { "the network only through a proxy with rules" } else { "no network" };
         let timeout = json!({"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_S, "description": "Seconds; 120 if missing"});
         let (tool, what, text) = match self.language {
             Language::Shell => ("run_shell", "a shell command", "The command, such as: python3 -m pytest -q"),
@@ -146,7 +169,7 @@ impl Tool for RunTool {
 
     fn nature(&self) -> Nature {
         // With a network a program may fetch what strangers wrote.
-        let brings = if self.egress.is_some() { Taint::BOTH } else { Taint::PRIVATE };
+        let brings = if self.network.is_some() { Taint::BOTH } else { Taint::PRIVATE };
         Nature { repeat: Repeat::Never, brings, writes: true, approval: Approval::Never }
     }
 
@@ -156,7 +179,11 @@ impl Tool for RunTool {
 
     fn outward(&self, _args: &Value) -> Option<Outward> {
         // What leaves goes through the egress proxy, which has the rules; the sandbox has no other way.
-        self.egress.is_some().then(|| Outward { to: "the sandbox's network".to_owned(), allowed: false })
+        self.network.as_ref().map(|n| Outward { to: "the sandbox's network".to_owned(), allowed: n.allowed, address: None })
+    }
+
+    async fn turn(&self, agent: &AgentId) -> Turn {
+        self.turns.take(agent).await
     }
 
     async fn run(&self, call: Call) -> Output {

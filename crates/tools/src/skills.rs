@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The tool that opens a skill.
+pub const OPEN_SKILL: &str = "open_skill";
 /// The file that makes a folder a skill.
 const FILE: &str = "SKILL.md";
 /// Largest file that is opened, bytes.
@@ -238,7 +240,7 @@ struct OpenSkill(Arc<Skills>);
 impl Tool for OpenSkill {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
-            name: "open_skill".into(),
+            name: OPEN_SKILL.into(),
             description: "Opens a skill: instructions for a kind of work. Without `file` it shows the skill's instructions and names its other files."
                 .into(),
             input_schema: json!({

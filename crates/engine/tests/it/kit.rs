@@ -26,7 +26,9 @@ impl ToolTable for Tools {
         }
         // `post` sends data to a stranger; `pay` needs consent in any case.
         let to = (name == "post").then(|| "example.org".to_owned());
-        Ok(Checked { ask: (name == "pay").then(|| "it costs money".into()), to, allowed: args.get("q") == Some(&json!(0)) })
+        // 2 and 3 are addresses, of which 2 was found.
+        let address = args.get("q").filter(|q| **q == json!(2) || **q == json!(3)).map(ToString::to_string);
+        Ok(Checked { ask: (name == "pay").then(|| "it costs money".into()), to, allowed: args.get("q") == Some(&json!(0)), address })
     }
     fn may_ask_person(&self, kind: &AgentType) -> bool {
         kind.as_str() != "tester"
@@ -51,6 +53,9 @@ impl Quoter for Flat {
         let since = task.runs.get(&effect.place).map_or(0, |r| r.compacted);
         let crowded = mode == Mode::Normal && room.is_some_and(|room| effect.turn - since > room);
         Quote { model: "m".into(), request: "0123456789abcdef".into(), reserve: self.0, crowded }
+    }
+    fn found(&self, _: &Task, _: &Place, tool: &str, address: &str) -> bool {
+        (tool, address) == ("post", "2")
     }
 }
 

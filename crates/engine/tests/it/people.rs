@@ -113,6 +113,10 @@ fn private_data_leaves_on_the_word_of_strangers_only_with_consent() {
         (Taint::BOTH, 1, true),
         // The operator allows this destination.
         (Taint::BOTH, 0, false),
+        // An address is read: one that was found, and one that was made up.
+        (Taint::BOTH, 2, false),
+        (Taint::BOTH, 3, true),
+        (Taint::UNTRUSTED, 3, false),
     ] {
         let mut kit = two();
         kit.asks(&at("a"), &[("c1", "read", json!({"q": 1}))]);

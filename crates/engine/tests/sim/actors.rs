@@ -36,7 +36,9 @@ impl ToolTable for Tools {
         let q = args.get("q").and_then(Value::as_u64);
         match (name, q) {
             // Some calls go out, some of these to where anything may go; some need a person's consent in any case.
-            ("look", Some(q)) => Ok(Checked { to: q.is_multiple_of(3).then(|| "away".into()), allowed: q.is_multiple_of(2), ask: None }),
+            ("look", Some(q)) => {
+                Ok(Checked { to: q.is_multiple_of(3).then(|| "away".into()), allowed: q.is_multiple_of(2), ..Checked::default() })
+            }
             ("never_mail", Some(q)) => Ok(Checked { ask: q.is_multiple_of(13).then(|| "mail goes out".into()), ..Checked::default() }),
             ("gone", Some(_)) => Ok(Checked::default()),
             ("look" | "never_mail" | "gone", None) => Err(format!("{name} needs a number q")),

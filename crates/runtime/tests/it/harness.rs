@@ -2,6 +2,7 @@
 use maos_engine::status::Status;
 use maos_engine::task::Task;
 use maos_llm::{ClaudeOptions, Options as LlmOptions, ScriptedOptions};
+use maos_runtime::tools::Tool;
 use maos_runtime::{Options, Runtime, Submit};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +30,12 @@ pub(crate) fn claude(dir: &Path, server: &maos_script::Running) -> Options {
 }
 
 pub(crate) async fn open(options: Options) -> Runtime {
-    Runtime::open(options, "test", vec![]).await.unwrap()
+    open_with(options, vec![]).await
+}
+
+/// The same with more tools.
+pub(crate) async fn open_with(options: Options, tools: Vec<Arc<dyn Tool>>) -> Runtime {
+    Runtime::open(options, "test", tools).await.unwrap()
 }
 
 pub(crate) fn work(description: &str) -> Submit {

@@ -5,3 +5,5 @@ mod life;
 mod marks;
 mod prefix;
 mod provider_search;
+mod sweep;
+mod turns;

@@ -52,6 +52,39 @@ fn a_path_leads_to_the_same_file_however_it_is_spelled_or_nowhere() {
 }
 
 #[test]
+fn attachments_are_taken_in_once_however_many_ask_at_the_same_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let given = dir.path().join("given");
+    fs::write(&given, "as given").unwrap();
+    let files: Vec<(String, _)> = (0..100).map(|n| (format!("f{n}/a.txt"), given.clone())).collect();
+    let files: Vec<(&str, _)> = files.iter().map(|(name, from)| (name.as_str(), from.clone())).collect();
+    let (callers, task) = (8, dir.path().join("task"));
+    let barrier = std::sync::Barrier::new(callers);
+    std::thread::scope(|scope| {
+        for caller in 0..callers {
+            let (files, barrier, task) = (&files, &barrier, &task);
+            scope.spawn(move || {
+                let ws = Workspace::open(task, Quota::default()).unwrap();
+                barrier.wait();
+                ws.fill(files, 100).unwrap();
+                ws.write(&format!("f{caller}/a.txt"), b"changed").unwrap();
+            });
+        }
+    });
+    let ws = Workspace::open(&task, Quota::default()).unwrap();
+    ws.fill(&files, 100).unwrap();
+    for n in 0..files.len() {
+        let expected: &[u8] = if n < callers { b"changed" } else { b"as given" };
+        assert_eq!(ws.read(&format!("f{n}/a.txt"), 0, 100).unwrap().bytes, expected, "{n}");
+    }
+    // What does not fit is refused by its number too: 30 files in 30 folders.
+    let small = Workspace::open(&dir.path().join("small"), Quota { bytes: 1 << 20, files: 59 }).unwrap();
+    assert!(matches!(small.fill(&files[..30], 100).unwrap_err(), FileError::Quota { .. }));
+    let missing = small.fill(&[("x", dir.path().join("nothing"))], 100).unwrap_err().to_string();
+    assert!(missing.starts_with("\"x\": "), "{missing}");
+}
+
+#[test]
 fn writing_editing_listing_and_removing() {
     let (_dir, ws) = workspace();
     assert!(!ws.write("src/app.py", b"a = 1\nb = 1\n").unwrap());
@@ -61,6 +94,11 @@ fn writing_editing_listing_and_removing() {
     assert!(matches!(ws.edit("src/app.py", "= 9", "= 2", true, 1000).unwrap_err(), FileError::NoMatch(_)));
     assert_eq!(ws.edit("src/app.py", "b = 1", "b = 3", false, 1000).unwrap(), 1);
     assert_eq!(ws.edit("src/app.py", "= 1", "= 2", true, 1000).unwrap(), 2);
+    // 4 MiB of one letter, each replaced by 4 MiB: refused by its size, which no machine could hold.
+    ws.write("a.txt", &vec![b'a'; 4 << 20]).unwrap();
+    let huge = ws.edit("a.txt", "a", &"b".repeat(4 << 20), true, 4 << 20).unwrap_err();
+    assert!(matches!(huge, FileError::TooLarge(_, size, _) if size == 1 << 44), "{huge}");
+    ws.remove("a.txt").unwrap();
     assert_eq!(ws.read("src/app.py", 6, 5).unwrap().bytes, b"b = 3");
     fs::set_permissions(ws.root().join("src/app.py"), fs::Permissions::from_mode(0o755)).unwrap();
     ws.write("src/app.py", b"new").unwrap();

@@ -151,6 +151,13 @@ async fn the_disk_quota_ends_a_run_and_tidying_up_stays_possible() {
         let done = place.sh("rm big").await;
         assert_eq!((done.exit, done.stopped), (0, None), "{way:?} {done:?}");
         place.workspace.write("small", b"x").unwrap();
+        // What another run of the task holds counts too: ten of them could hold ten quotas.
+        let of_another = place.workspace.tmp().join("of-another-run");
+        std::fs::create_dir(&of_another).unwrap();
+        std::fs::write(of_another.join("big"), vec![1; 6 << 20]).unwrap();
+        let done = place.sh("cd $HOME; head -c 5000000 /dev/urandom > big").await;
+        assert_eq!(done.stopped, Some(Stopped::Disk), "beside another run, {way:?} {done:?}");
+        std::fs::remove_dir_all(&of_another).unwrap();
         let done = place.sh("i=0; while :; do : > f$i; i=$((i+1)); done").await;
         assert_eq!(done.stopped, Some(Stopped::Disk), "{way:?} {done:?}");
         let done = place.sh("rm f*; cd $HOME; while :; do head -c 1000000 /dev/urandom >> big; done").await;

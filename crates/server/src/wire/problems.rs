@@ -43,6 +43,7 @@ pub(super) fn problem(error: RuntimeError) -> Box<Problem> {
         }
         RuntimeError::KeyReused(_) => Problem::new(ProblemCode::IdempotencyKeyReused, format!("{text}.")),
         RuntimeError::ShuttingDown => Problem::new(ProblemCode::ShuttingDown, format!("{text}.")),
+        RuntimeError::UploadsFull { .. } => Problem::new(ProblemCode::StorageFull, format!("{text}.")),
         RuntimeError::Store(StoreError::Full { .. }) => Problem::new(ProblemCode::StorageFull, "The disk is full: nothing was stored."),
         RuntimeError::Store(StoreError::Corrupt { .. } | StoreError::CorruptBlob { .. }) | RuntimeError::Unreadable { .. } => {
             tracing::error!(component = "database", "{text}");

@@ -20,6 +20,8 @@ const MAX_DESCRIPTION_BYTES: usize = 4 * 1024;
 const DEFAULT_TIMEOUT_S: u64 = 30;
 /// Longest time of a call that a file may ask for, seconds.
 const MAX_TIMEOUT_S: u64 = 300;
+/// Longest time between two requests that a file may ask for, seconds.
+const MAX_INTERVAL_S: f64 = 60.0;
 /// Largest answer if the file says nothing, bytes.
 const DEFAULT_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 /// Methods a definition may use.
@@ -56,8 +58,12 @@ pub struct Definition {
     pub(super) private: bool,
     pub(super) timeout: Duration,
     pub(super) max_answer_bytes: usize,
+    /// Shortest time between two requests to one of its hosts.
+    pub(super) min_interval: Duration,
     /// Where the address stands, for errors found later.
     pub(super) url_line: u64,
+    /// Where the name stands.
+    pub(super) name_line: u64,
 }
 
 /// One request and what is taken from its answer.
@@ -137,6 +143,8 @@ struct LimitsYaml {
     /// Seconds.
     timeout: Option<u64>,
     bytes: Option<usize>,
+    /// Seconds.
+    min_interval: Option<f64>,
 }
 
 /// Reads a definition.
@@ -178,7 +186,8 @@ pub(super) fn read(text: &str) -> Result<Definition, Fault> {
     // Whoever needs a key to read something may be reading what is his own.
     let with_secret = steps().flat_map(|s| &s.headers).any(|(_, text)| matches!(text, HeaderText::Secret { .. }));
     let private = file.data.map_or(with_secret, |data| data == Data::Private);
-    let (timeout, max_answer_bytes) = limits(file.limits.as_ref())?;
+    let (timeout, max_answer_bytes, min_interval) = limits(file.limits.as_ref())?;
+    let name_line = file.name.referenced.line();
     let definition = Definition {
         name: file.name.value,
         description: file.description.value.trim().to_owned(),
@@ -191,7 +200,9 @@ pub(super) fn read(text: &str) -> Result<Definition, Fault> {
         private,
         timeout,
         max_answer_bytes,
+        min_interval,
         url_line,
+        name_line,
     };
     names_agree(&definition, file.parameters.referenced.line())?;
     Ok(definition)
@@ -201,8 +212,9 @@ fn at<T>(place: &Spanned<T>, message: &str) -> Fault {
     Fault::at(place.referenced.line(), message)
 }
 
-fn limits(given: Option<&Spanned<LimitsYaml>>) -> Result<(Duration, usize), Fault> {
-    let Some(limits) = given else { return Ok((Duration::from_secs(DEFAULT_TIMEOUT_S), DEFAULT_ANSWER_BYTES)) };
+/// Longest time of a call, largest answer in bytes, shortest time between two requests.
+fn limits(given: Option<&Spanned<LimitsYaml>>) -> Result<(Duration, usize, Duration), Fault> {
+    let Some(limits) = given else { return Ok((Duration::from_secs(DEFAULT_TIMEOUT_S), DEFAULT_ANSWER_BYTES, Duration::ZERO)) };
     let timeout = limits.value.timeout.unwrap_or(DEFAULT_TIMEOUT_S);
     if !(1..=MAX_TIMEOUT_S).contains(&timeout) {
         return Err(at(limits, &format!("`limits.timeout` is in seconds, from 1 to {MAX_TIMEOUT_S}")));
@@ -211,7 +223,11 @@ fn limits(given: Option<&Spanned<LimitsYaml>>) -> Result<(Duration, usize), Faul
     if bytes == 0 {
         return Err(at(limits, "`limits.bytes` must be at least 1"));
     }
-    Ok((Duration::from_secs(timeout), bytes))
+    let interval = limits.value.min_interval.unwrap_or(0.0);
+    if !(0.0..=MAX_INTERVAL_S).contains(&interval) {
+        return Err(at(limits, &format!("`limits.min_interval` is in seconds, from 0 to {MAX_INTERVAL_S}")));
+    }
+    Ok((Duration::from_secs(timeout), bytes, Duration::from_secs_f64(interval)))
 }
 
 fn step(url: &Spanned<String>, query: &BTreeMap<String, Spanned<Value>>) -> Result<Step, Fault> {

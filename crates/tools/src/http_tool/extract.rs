@@ -78,10 +78,10 @@ impl Extract {
     /// Takes it from a text; the error says what was expected.
     pub(super) fn take(&self, text: &str, kind: Kind) -> Result<String, String> {
         match self {
-            Self::Whole => Ok(readable(text, kind).1),
+            Self::Whole => Ok(readable(text, kind, None).1),
             Self::Text => match kind {
                 Kind::Text if text.trim_start().starts_with("<?xml") => all_text(&xml(text)?),
-                kind => Ok(readable(text, kind).1),
+                kind => Ok(readable(text, kind, None).1),
             },
             Self::Pointer(at) => {
                 let json = json(text)?;

@@ -2,11 +2,12 @@
 //!
 //! Invariant: a file that is wrong harms no other; what cannot be offered is told with the reason and the way to change it.
 use crate::http_tool::definition::{Definition, HeaderText, read};
+use crate::http_tool::pace::Paces;
 use crate::http_tool::tool::HttpTool;
 use crate::tool::Tool;
 use maos_egress::{Egress, Private};
 use secrecy::SecretString;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 /// Largest file, bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// How the names of tools of MCP servers begin.
+const MCP_PREFIX: &str = "mcp__";
 /// Most files of a folder.
 const MAX_FILES: usize = 200;
 /// Definitions that ship with MAOS: name and text. A file of the folder with the same name takes its place.
@@ -52,8 +55,22 @@ pub struct LoadError {
     pub message: String,
 }
 
+/// What stands around the tools of a node.
+#[derive(Default)]
+pub struct Surroundings {
+    /// Names that no file may take: those of other tools.
+    pub taken: BTreeSet<String>,
+    /// How often hosts are asked.
+    pub paces: Arc<Paces>,
+}
+
+/// Names of the tools that ship in this form: a person's file may take their place.
+pub fn shipped() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name)
+}
+
 /// Loads the built-in definitions and those of a folder (`NAME.yml`), which need not exist.
-pub fn load(dir: &Path, secrets: &BTreeMap<String, SecretString>, egress: &Egress) -> Loaded {
+pub fn load(dir: &Path, secrets: &BTreeMap<String, SecretString>, egress: &Egress, around: &Surroundings) -> Loaded {
     let mut loaded = Loaded::default();
     let mut found: BTreeMap<String, Definition> = BTreeMap::new();
     for (name, text) in BUILT_IN {
@@ -65,7 +82,13 @@ pub fn load(dir: &Path, secrets: &BTreeMap<String, SecretString>, egress: &Egres
             Ok(definition) => {
                 // A second spelling of the same name (`x.yml` and `x.yaml`) is a mistake; a built-in name is not.
                 let built_in = BUILT_IN.iter().any(|(name, _)| *name == definition.name);
-                if found.contains_key(&definition.name) && !built_in {
+                if around.taken.contains(&definition.name) || definition.name.starts_with(MCP_PREFIX) {
+                    let message = format!(
+                        "`name: {0}` is the name of a tool of MAOS itself or of an MCP server; choose another, such as my_{0}, for `name` and the file",
+                        definition.name
+                    );
+                    loaded.errors.push(LoadError { file: path, line: definition.name_line, message });
+                } else if found.contains_key(&definition.name) && !built_in {
                     let message = format!("the tool `{}` is defined twice in this folder", definition.name);
                     loaded.errors.push(LoadError { file: path, line: 1, message });
                 } else {
@@ -76,7 +99,7 @@ pub fn load(dir: &Path, secrets: &BTreeMap<String, SecretString>, egress: &Egres
         }
     }
     for (name, definition) in found {
-        match HttpTool::new(definition, secrets, egress.clone()) {
+        match HttpTool::new(definition, secrets, egress.clone(), Arc::clone(&around.paces)) {
             Ok(tool) => loaded.tools.push(Arc::new(tool)),
             Err(why) => loaded.not_offered.push(NotOffered { name, why }),
         }

@@ -2,12 +2,15 @@
 //!
 //! Invariant: what a call asks for is what the file says, with arguments in their places; the answer is framed, and without secrets.
 use crate::http_tool::definition::{Definition, HeaderText, Step};
+use crate::http_tool::pace::Paces;
 use crate::http_tool::redact::Redactor;
 use crate::tool::{Approval, Call, Nature, Output, Outward, Tool};
+use crate::turns::Turn;
 use crate::web::{Kind, decode, framed, kind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use maos_egress::{Egress, Request, Response, carries_data};
+use maos_engine::ids::AgentId;
 use maos_engine::message::ToolSpec;
 use maos_engine::taint::Taint;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
@@ -16,6 +19,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest text of an answer that a model is given, bytes.
@@ -35,6 +39,7 @@ pub struct HttpTool {
     headers: Vec<HeaderMap>,
     redactor: Redactor,
     egress: Egress,
+    paces: Arc<Paces>,
 }
 
 impl HttpTool {
@@ -42,7 +47,12 @@ impl HttpTool {
     ///
     /// # Errors
     /// A secret is missing or cannot stand in a header: why the tool cannot be offered.
-    pub(super) fn new(definition: Definition, secrets: &BTreeMap<String, SecretString>, egress: Egress) -> Result<Self, String> {
+    pub(super) fn new(
+        definition: Definition,
+        secrets: &BTreeMap<String, SecretString>,
+        egress: Egress,
+        paces: Arc<Paces>,
+    ) -> Result<Self, String> {
         let mut headers = vec![];
         let mut used = vec![];
         for step in definition.steps() {
@@ -67,7 +77,7 @@ impl HttpTool {
             }
             headers.push(map);
         }
-        Ok(Self { redactor: Redactor::new(used), headers, egress, definition })
+        Ok(Self { redactor: Redactor::new(used), headers, egress, definition, paces })
     }
 
     /// Whether a call only reads: then the operator's choice of the host is enough, unless the file asks for more.
@@ -91,6 +101,7 @@ impl HttpTool {
                 Some(value) => values.insert(name.clone(), value.clone()),
             };
         }
+        self.paces.wait(then.step.url.host(), self.definition.min_interval).await;
         let left = deadline.saturating_duration_since(Instant::now());
         let second = self.send(&then.step, &self.headers[1], &values, &key, left, private).await?;
         self.told(&then.step, &second)
@@ -129,7 +140,7 @@ impl HttpTool {
         *private |= answer.private;
         if !answer.status.is_success() {
             let (text, kind) = text_of(&answer)?;
-            let text = crate::web::readable(&text, kind).1;
+            let text = crate::web::readable(&text, kind, None).1;
             let text = &text[..text.floor_char_boundary(MAX_ERROR_BYTES)];
             return Err(self.frame(&answer, &format!("Status: {}\n\n{text}", answer.status.as_u16())));
         }
@@ -199,15 +210,22 @@ impl Tool for HttpTool {
     }
 
     /// A GET to a host that the operator's file fixes is allowed, unless the file asks for the allow-list; whatever writes needs the list.
+    /// Arguments may stand in the second request too, so both hosts must be on it.
     fn outward(&self, args: &Value) -> Option<Outward> {
         let first = &self.definition.first;
-        let host = first.url.host();
-        let listed = self.egress.allows_host(host);
+        let unlisted = self.definition.steps().map(|step| step.url.host()).find(|host| !self.egress.allows_host(host));
+        let (host, listed) = (unlisted.unwrap_or(first.url.host()), unlisted.is_none());
         let chosen = self.reads() && self.definition.approval != Approval::OutsideAllowlist;
         let url = first.url.fill(&self.definition.with_defaults(args)).ok();
         let silent = self.reads() && url.is_some_and(|u| !carries_data(&u));
         let asked_for = self.definition.approval == Approval::OutsideAllowlist;
-        (!silent || asked_for).then(|| Outward { to: host.to_owned(), allowed: listed || chosen })
+        (!silent || asked_for).then(|| Outward { to: host.to_owned(), allowed: listed || chosen, address: None })
+    }
+
+    /// A host that allows few requests is waited for; that is not the call's own time.
+    async fn turn(&self, _agent: &AgentId) -> Turn {
+        self.paces.wait(self.definition.first.url.host(), self.definition.min_interval).await;
+        Turn::default()
     }
 
     async fn run(&self, call: Call) -> Output {

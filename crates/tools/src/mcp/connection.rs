@@ -31,6 +31,8 @@ const GREETING_MAX: Duration = Duration::from_secs(60);
 const LIST_MAX: Duration = Duration::from_secs(30);
 /// Most pages of a list.
 const PAGES_MAX: usize = 64;
+/// Largest list, all pages together, bytes: what is approved of it is kept in one file for all servers.
+const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a server may take to show that it is alive.
 const PING_MAX: Duration = Duration::from_secs(15);
 /// How long the library may take to end a connection.
@@ -167,7 +169,7 @@ pub(super) async fn alive(peer: &Peer<RoleClient>) -> bool {
 }
 
 async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, String> {
-    let (mut tools, mut cursor) = (Vec::new(), None);
+    let (mut tools, mut cursor, mut bytes) = (Vec::new(), None, 0);
     for _ in 0..PAGES_MAX {
         // Not the library's own listing: that one obeys the server on how long an old list may be kept.
         let request = ListToolsRequest::with_param(PaginatedRequestParams::default().with_cursor(cursor));
@@ -176,6 +178,10 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, String> {
             Ok(_) => return Err("its list of tools cannot be read".into()),
             Err(e) => return Err(format!("it does not list its tools: {}", clean(&chain(&e), ERROR_BYTES_MAX))),
         };
+        bytes += serde_json::to_vec(&page.tools).map_or(usize::MAX, |text| text.len());
+        if bytes > LIST_BYTES_MAX {
+            return Err(format!("its list of tools is larger than {LIST_BYTES_MAX} bytes"));
+        }
         tools.extend(page.tools);
         if tools.len() > TOOLS_MAX {
             return Err(format!("it offers more than {TOOLS_MAX} tools"));

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Longest description of a tool, bytes; the rest is cut.
 const DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
+/// Longest name of a tool, bytes; one with a longer name is left out.
+const NAME_BYTES_MAX: usize = 128;
 /// Most tools of one server.
 pub(super) const TOOLS_MAX: usize = 256;
 
@@ -154,7 +156,11 @@ pub(super) fn definitions(listed: &[RemoteTool]) -> (Definitions, Vec<String>) {
             "output": tool.output_schema, "hints": tool.annotations,
         });
         let digest = hex_digest(canonical(&sent).as_bytes());
-        let shown = clean(&tool.name, 128);
+        let shown = clean(&tool.name, NAME_BYTES_MAX);
+        if tool.name.len() > NAME_BYTES_MAX {
+            left_out.push(format!("the tool '{shown}…' is left out: its name is longer than {NAME_BYTES_MAX} bytes"));
+            continue;
+        }
         if digests.insert(tool.name.to_string(), digest.clone()).is_some() {
             left_out.push(format!("the tool '{shown}' is listed twice"));
             continue;

@@ -3,7 +3,7 @@ use crate::mcp::child::Keeper;
 use crate::mcp::config::{Endpoint, ServerConfig};
 use crate::mcp::connection::{Connection, Means};
 use crate::mcp::pins::{Definitions, definitions};
-use maos_egress::{Egress, Policy, Private};
+use maos_egress::{Egress, Policy};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,17 +20,13 @@ pub struct Probe {
     pub left_out: Vec<String>,
 }
 
-/// Connects, lists, and ends the server again. Nothing is recorded.
+/// Connects under the operator's rules of the way out, lists, and ends the server again. Nothing is recorded.
 ///
 /// # Errors
 /// A sentence that says what went wrong.
-pub async fn probe(server: &ServerConfig, environment: Vec<(String, String)>) -> Result<Probe, String> {
-    let mut policy = Policy::default();
-    if let Endpoint::Http { url, .. } = &server.endpoint {
-        // The operator wrote this address down: it may be reached wherever it is.
-        policy.allow_private.extend(Private::of_url(url));
-    }
-    let http = Egress::new(policy).map_err(|e| e.to_string())?.client();
+pub async fn probe(server: &ServerConfig, environment: Vec<(String, String)>, policy: Policy) -> Result<Probe, String> {
+    let url = if let Endpoint::Http { url, .. } = &server.endpoint { Some(url) } else { None };
+    let http = Egress::new(policy).and_then(|egress| egress.to_urls(url)).map_err(|e| e.to_string())?.client();
     let means = Means { http, inherited: environment, keeper: Arc::new(Keeper::start(None)) };
     let connection = Connection::open(server, &means).await?;
     let begun = Instant::now();

@@ -75,7 +75,7 @@ impl Tool for McpTool {
 
     /// Even a program on this machine may talk to the world: where its data goes is not known here.
     fn outward(&self, _args: &Value) -> Option<Outward> {
-        Some(Outward { to: format!("mcp:{}", self.server.config.name), allowed: self.server.config.allowed })
+        Some(Outward { to: format!("mcp:{}", self.server.config.name), allowed: self.server.config.allowed, address: None })
     }
 
     async fn run(&self, call: Call) -> Output {

@@ -1,16 +1,21 @@
 //! `web_fetch`: a page of the web as text, in pieces.
 //!
-//! Invariant: a URL that could carry data out counts as sending (see `maos_egress::carries_data`); the text is framed.
+//! Invariant: a URL counts as sending unless it names a site and nothing else; of one that could carry more than a short address does (see
+//! `maos_egress::carries_data`) it makes no difference where it was found. The text is framed, and its links are whole, so that they can be
+//! followed and it can be told that they were found there.
 use crate::tool::{Approval, Call, Nature, Output, Outward, Tool};
+use crate::turns::{Turn, Turns};
 use crate::web::{Kind, decode, framed, kind, readable};
 use async_trait::async_trait;
-use maos_egress::{Egress, Incoming, Request, carries_data};
+use maos_egress::{Egress, Incoming, Request, carries_data, names_only_a_site};
 use maos_engine::event::Repeat;
+use maos_engine::ids::AgentId;
 use maos_engine::message::ToolSpec;
 use maos_engine::taint::Taint;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest piece of text in one answer, bytes.
@@ -21,10 +26,14 @@ const ERROR_BYTES: usize = 2 * 1024;
 const WANTED: HeaderValue =
     HeaderValue::from_static("text/html,application/xhtml+xml,text/plain,application/json;q=0.9,text/*;q=0.8,*/*;q=0.1");
 
-/// The tool.
+/// Pages that are read at once: a small compressed answer can become the largest page there is.
+const AT_ONCE: usize = 8;
+
+/// The tool. Its clones wait for each other.
 #[derive(Debug, Clone)]
 pub struct WebFetch {
     egress: Egress,
+    turns: Arc<Turns>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,7 +47,7 @@ struct Args {
 impl WebFetch {
     /// With a way out.
     pub fn new(egress: Egress) -> Self {
-        Self { egress }
+        Self { egress, turns: Arc::new(Turns::at_once(AT_ONCE)) }
     }
 
     async fn fetch(&self, args: Args, timeout: Duration) -> Result<Output, String> {
@@ -56,7 +65,10 @@ impl WebFetch {
         if kind == Kind::Binary {
             return Err(not_text(&answer.url, "unknown", Some(answer.body.len() as u64)));
         }
-        let (title, text) = readable(&decode(&answer.body, &declared, kind), kind);
+        // A large page takes a while; other tasks must not wait for it.
+        let (body, says, url) = (answer.body.clone(), declared.clone(), answer.url.clone());
+        let parsed = tokio::task::spawn_blocking(move || readable(&decode(&body, &says, kind), kind, Some(&url))).await;
+        let (title, text) = parsed.map_err(|_| "the page was read and could not be made into text".to_owned())?;
         let failed = !answer.status.is_success();
         let piece = Piece::cut(&text, args.offset, if failed { ERROR_BYTES } else { PAGE_BYTES })?;
         let mut about = format!(
@@ -111,7 +123,17 @@ impl Tool for WebFetch {
 
     fn outward(&self, args: &Value) -> Option<Outward> {
         let target = self.egress.check_url(&parse(args).ok()?.url).ok()?;
-        carries_data(target.url()).then(|| Outward { to: target.host().to_owned(), allowed: self.egress.allows_host(target.host()) })
+        if names_only_a_site(target.url()) {
+            return None;
+        }
+        let mut plain = target.url().clone();
+        plain.set_fragment(None);
+        let address = (!carries_data(&plain)).then(|| plain.to_string());
+        Some(Outward { to: target.host().to_owned(), allowed: self.egress.allows_host(target.host()), address })
+    }
+
+    async fn turn(&self, agent: &AgentId) -> Turn {
+        self.turns.take(agent).await
     }
 
     async fn run(&self, call: Call) -> Output {

@@ -5,6 +5,7 @@
 use html5gum::emitters::default::DefaultEmitter;
 use html5gum::{EndTag, HtmlString, StartTag, Token, Tokenizer};
 use std::collections::BTreeMap;
+use url::Url;
 
 /// Elements whose content is never text for a reader.
 const NEVER: [&str; 13] =
@@ -20,9 +21,9 @@ const MAX_TITLE_CHARS: usize = 300;
 /// Longest address of a link that is shown, bytes.
 const MAX_LINK_BYTES: usize = 300;
 
-/// The title, if there is one, and the text.
-pub(crate) fn readable(html: &str) -> (Option<String>, String) {
-    let mut writer = Writer::default();
+/// The title, if there is one, and the text. Links are made whole from the address of the page, where it is known.
+pub(crate) fn readable(html: &str, base: Option<&Url>) -> (Option<String>, String) {
+    let mut writer = Writer { base: base.cloned(), ..Writer::default() };
     let mut emitter = DefaultEmitter::default();
     // Scripts, styles and titles are read as text up to their end tag, as browsers do.
     emitter.naively_switch_states(true);
@@ -111,6 +112,8 @@ struct Writer {
     lists: Vec<Option<usize>>,
     /// Addresses of open links; `None` for those not worth showing.
     links: Vec<Option<String>>,
+    /// What relative links begin at.
+    base: Option<Url>,
 }
 
 /// The attributes of a tag.
@@ -186,7 +189,13 @@ impl Writer {
                 });
             }
             "li" => self.item(),
-            "a" => self.links.push(attribute(&tag.attributes, b"href").and_then(shown_link)),
+            "a" => self.links.push(attribute(&tag.attributes, b"href").and_then(|href| shown_link(href, self.base.as_ref()))),
+            "base" => {
+                let href = attribute(&tag.attributes, b"href").and_then(|href| std::str::from_utf8(href).ok());
+                if let Some(Ok(base)) = self.base.as_ref().zip(href).map(|(base, href)| base.join(href)) {
+                    self.base = Some(base);
+                }
+            }
             "img" => {
                 let alt =
                     attribute(&tag.attributes, b"alt").map(|a| String::from_utf8_lossy(a).trim().to_owned()).filter(|a| !a.is_empty());
@@ -321,13 +330,14 @@ fn is_void(name: &str) -> bool {
     matches!(name, "area" | "base" | "br" | "col" | "embed" | "hr" | "img" | "input" | "link" | "meta" | "source" | "track" | "wbr")
 }
 
-/// A link as it is shown: web addresses and relative ones, not those within the page.
-fn shown_link(href: &[u8]) -> Option<String> {
+/// A link as it is shown: web addresses and relative ones (made whole if there is a base), not those within the page.
+fn shown_link(href: &[u8], base: Option<&Url>) -> Option<String> {
     let href = std::str::from_utf8(href).ok()?.trim();
     let scheme = href.split_once(':').map(|(scheme, _)| scheme).filter(|s| !s.contains(['/', '?', '#']));
     let plain = scheme.is_none_or(|s| s.eq_ignore_ascii_case("http") || s.eq_ignore_ascii_case("https"));
     let sound = !href.is_empty() && href.len() <= MAX_LINK_BYTES && !href.starts_with('#') && !href.chars().any(char::is_whitespace);
-    (plain && sound).then(|| href.to_owned())
+    let whole = || base.and_then(|base| base.join(href).ok()).map_or_else(|| href.to_owned(), String::from);
+    (plain && sound).then(whole).filter(|link| link.len() <= MAX_LINK_BYTES)
 }
 
 #[cfg(test)]
@@ -335,7 +345,7 @@ mod tests {
     use super::readable;
 
     fn text(html: &str) -> String {
-        readable(html).1
+        readable(html, None).1
     }
 
     #[test]
@@ -348,7 +358,7 @@ mod tests {
             <table><tr><th>Name</th><th>Cost</th></tr><tr><td>x</td><td>1</td></tr></table>
             <pre>  keep
    this</pre><img src=x alt="A chart"><!-- a comment --><p hidden>secret</p><div style="color: red; Display : none"><p>secret</p></div><footer>legal</footer></body></html>"#;
-        let (title, text) = readable(html);
+        let (title, text) = readable(html, None);
         assert_eq!(title.as_deref(), Some("A & B"));
         let expected = "# Cloud\u{a0}costs\n\nFirst bold text, see this (https://example.org/x) and that.\n- one\n- two\n  - deep\n1. a\n2. b\n\nName | Cost\nx | 1\n\n  keep\n   this\n\n[image: A chart]\n\nlegal";
         // Short pages keep what is around the text; white space inside is folded.
@@ -370,6 +380,16 @@ mod tests {
         let got = text(&page);
         assert!(got.starts_with("words") && !got.contains("menu") && !got.contains("legal"));
         assert!(text(&format!("<nav>never closed <p>{long}")).contains("words"), "an element left open hides nothing for good");
+    }
+
+    #[test]
+    fn links_are_whole_where_the_address_of_the_page_is_known() {
+        let base = "https://example.org/docs/a.html?x=1".parse().unwrap();
+        let page = r#"<a href="b.html">b</a> <a href="/c?d=e">c</a> <a href="//other.org/f">f</a> <a href="http://g.org">g</a>"#;
+        let expected = "b (https://example.org/docs/b.html) c (https://example.org/c?d=e) f (https://other.org/f) g (http://g.org/)";
+        assert_eq!(readable(page, Some(&base)).1, expected);
+        let moved = readable(r#"<base href="/new/"><a href="b.html">b</a>"#, Some(&base)).1;
+        assert_eq!(moved, "b (https://example.org/new/b.html)");
     }
 
     #[test]

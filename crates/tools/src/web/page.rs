@@ -3,6 +3,7 @@
 //! Invariant: decoding never fails; bytes that mean nothing become U+FFFD.
 use crate::web::html;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use url::Url;
 
 /// How far into a page its `<meta charset>` is looked for, bytes (as browsers do).
 const META_BYTES: usize = 1024;
@@ -65,10 +66,10 @@ fn meta_charset(bytes: &[u8]) -> Option<&'static Encoding> {
     Some(if found.is_ascii_compatible() { found } else { UTF_8 })
 }
 
-/// A title, if there is one, and readable text.
-pub(crate) fn readable(text: &str, kind: Kind) -> (Option<String>, String) {
+/// A title, if there is one, and readable text; links are made whole from `base`, the address of the page.
+pub(crate) fn readable(text: &str, kind: Kind, base: Option<&Url>) -> (Option<String>, String) {
     match kind {
-        Kind::Html => html::readable(text),
+        Kind::Html => html::readable(text, base),
         Kind::Text | Kind::Binary => (None, text.to_owned()),
     }
 }

@@ -232,7 +232,7 @@ impl Tool for WebSearch {
 
     /// The operator chose the engine, so a query may go there.
     fn outward(&self, _args: &Value) -> Option<Outward> {
-        Some(Outward { to: self.backend.base_url().host_str().unwrap_or_default().to_owned(), allowed: true })
+        Some(Outward { to: self.backend.base_url().host_str().unwrap_or_default().to_owned(), allowed: true, address: None })
     }
 
     async fn run(&self, call: Call) -> Output {

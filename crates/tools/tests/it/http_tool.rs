@@ -3,7 +3,7 @@ use crate::web_server::{Answer, Asked, TASK, WebServer, bad, good, is_safe};
 use maos_egress::{Egress, Policy};
 use maos_engine::event::Repeat;
 use maos_engine::taint::Taint;
-use maos_tools::http_tool::{Loaded, load};
+use maos_tools::http_tool::{Loaded, Surroundings, load};
 use maos_tools::{Approval, Outward, Tool};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn load_files(files: &[(&str, &str)], secrets: &[(&str, &str)], egress: &Egress)
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let secrets: BTreeMap<String, SecretString> = secrets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned().into())).collect();
-    load(dir.path(), &secrets, egress)
+    load(dir.path(), &secrets, egress, &Surroundings::default())
 }
 
 fn tool(loaded: &Loaded, name: &str) -> Arc<dyn Tool> {
@@ -35,7 +35,12 @@ fn elsewhere(text: &str, original: &str, server: &WebServer) -> String {
 
 #[test]
 fn the_built_in_tools_are_offered_without_a_folder() {
-    let loaded = load(std::path::Path::new("/nonexistent/tools"), &BTreeMap::new(), &Egress::new(Policy::default()).unwrap());
+    let loaded = load(
+        std::path::Path::new("/nonexistent/tools"),
+        &BTreeMap::new(),
+        &Egress::new(Policy::default()).unwrap(),
+        &Surroundings::default(),
+    );
     let names: Vec<String> = loaded.tools.iter().map(|t| t.spec().name).collect();
     assert_eq!(names, ["arxiv_search", "pubmed_search"]);
     assert!(loaded.errors.is_empty() && loaded.not_offered.is_empty());
@@ -109,6 +114,37 @@ fn ticket(server: &WebServer) -> String {
     )
 }
 
+#[test]
+fn names_of_other_tools_are_refused_with_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["read_file", "mcp__github__search", "arxiv_search", "fine"] {
+        let text = format!("# Mine.\nname: {name}\ndescription: X.\nurl: https://a.example/\nparameters: {{type: object}}\n");
+        std::fs::write(dir.path().join(format!("{name}.yml")), text).unwrap();
+    }
+    let around = Surroundings { taken: ["read_file".to_owned()].into(), ..Surroundings::default() };
+    let loaded = load(dir.path(), &BTreeMap::new(), &Egress::new(Policy::default()).unwrap(), &around);
+    let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].contains("mcp__github__search.yml:2: `name: mcp__github__search` is the name of a tool"), "{errors:?}");
+    assert!(errors[1].contains("read_file.yml:2: ") && errors[1].contains("such as my_read_file"), "{errors:?}");
+    let names: Vec<String> = loaded.tools.iter().map(|t| t.spec().name).collect();
+    assert_eq!(names, ["arxiv_search", "fine", "pubmed_search"]);
+}
+
+#[test]
+fn both_requests_must_go_to_hosts_of_the_list() {
+    let file = "name: two\ndescription: Two.\nmethod: POST\nurl: https://a.example/\nbody: {q: \"{q}\"}\nparameters:\n  type: object\n  properties: {q: {type: string}}\n  required: [q]\n\
+                then:\n  take: {id: /id}\n  url: https://b.example/{id}\n  query: {q: \"{q}\"}\n";
+    let outward = |allow: &[&str]| {
+        let policy = Policy { allow_hosts: allow.iter().map(|h| h.parse().unwrap()).collect(), ..Policy::default() };
+        let loaded = load_files(&[("two.yml", file)], &[], &Egress::new(policy).unwrap());
+        tool(&loaded, "two").outward(&json!({"q": "x"})).map(|o| (o.to, o.allowed))
+    };
+    assert_eq!(outward(&["a.example", "b.example"]), Some(("a.example".to_owned(), true)));
+    assert_eq!(outward(&["a.example"]), Some(("b.example".to_owned(), false)));
+    assert_eq!(outward(&["b.example"]), Some(("a.example".to_owned(), false)));
+}
+
 #[tokio::test]
 async fn a_tool_that_writes_sends_typed_values_its_key_and_a_secret() {
     let echo = |asked: &Asked| -> Answer {
@@ -121,7 +157,7 @@ async fn a_tool_that_writes_sends_typed_values_its_key_and_a_secret() {
     assert_eq!((tool.nature().repeat, tool.nature().approval), (Repeat::Never, Approval::OutsideAllowlist), "undeclared is never repeated");
     assert_eq!(tool.nature().brings, Taint::BOTH, "what needs a key may be the user's own");
     let args = json!({"project": "a/../b?x", "title": "{urgent} \"quoted\" ${HOME}", "tags": ["x", "y"]});
-    assert_eq!(tool.outward(&args), Some(Outward { to: "127.0.0.1".to_owned(), allowed: false }));
+    assert_eq!(tool.outward(&args), Some(Outward { to: "127.0.0.1".to_owned(), allowed: false, address: None }));
     let text = good(&*tool, args).await;
     let asked = server.asked().remove(0);
     assert_eq!(asked.line(), "POST /projects/a%2F..%2Fb%3Fx/tickets");

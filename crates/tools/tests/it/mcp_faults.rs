@@ -189,7 +189,12 @@ async fn a_damaged_record_of_approvals_keeps_servers_out() {
 
 #[tokio::test]
 async fn servers_that_never_get_anywhere() {
-    for (mode, reason) in [("exits", "exit status: 7"), ("many", "more than 256 tools"), ("endless", "more than 64 pages")] {
+    for (mode, reason) in [
+        ("exits", "exit status: 7"),
+        ("many", "more than 256 tools"),
+        ("endless", "more than 64 pages"),
+        ("large", "larger than 4194304 bytes"),
+    ] {
         let home = Home::new();
         let pool = home.start(&json!({"m": home.mock(mode, json!({}))}));
         let why = until_down(&pool).await;
@@ -234,7 +239,8 @@ async fn schemas_that_cannot_be_used_are_left_out() {
     let names: Vec<String> = pool.tools().iter().map(|t| t.spec().name).collect();
     assert!(!names.iter().any(|n| n.contains("wrong") || n.contains("remote")), "{names:?}");
     let left_out: Vec<String> = pool.status()[0].left_out.clone();
-    assert_eq!(left_out.len(), 2, "{left_out:?}");
+    assert_eq!(left_out.len(), 3, "{left_out:?}");
+    assert!(left_out.iter().any(|why| why.contains("longer than 128 bytes")), "{left_out:?}");
     // A schema that refers to itself for ever is one; a check against it ends.
     assert!(tool(&pool, "mcp__m__loop").check(&json!([])).is_err());
     pool.shutdown().await;

