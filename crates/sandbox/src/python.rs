@@ -4,9 +4,29 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// Prints where it lives: program, prefix of the environment, prefix of the installation, version.
-const ASK: &str =
-    "import os,sys; print(os.path.realpath(sys.executable), sys.prefix, sys.base_prefix, '%d.%d.%d' % sys.version_info[:3], sep='\\n')";
+/// Prints where it lives (program, prefix of the environment, prefix of the installation), its version, and which of the packages named by
+/// its arguments it has. Nothing is imported for that.
+const ASK: &str = "import os,sys\n\
+    from importlib.util import find_spec\n\
+    print(os.path.realpath(sys.executable), sys.prefix, sys.base_prefix, '%d.%d.%d' % sys.version_info[:3], sep='\\n')\n\
+    print(*filter(find_spec, sys.argv[1:]))";
+/// Packages that programs for data, tests and services most often want, by the names they are imported by.
+const WELL_KNOWN: [&str; 14] = [
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "seaborn",
+    "PIL",
+    "openpyxl",
+    "requests",
+    "httpx",
+    "pytest",
+    "flask",
+    "fastapi",
+    "pydantic",
+];
 
 /// A Python.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,15 +37,19 @@ pub(crate) struct Python {
     pub(crate) folders: Vec<PathBuf>,
     /// Folders that must come first in `PATH` for `python3` to be this one.
     pub(crate) path_first: Vec<PathBuf>,
+    /// Those of [`WELL_KNOWN`] that it has.
+    pub(crate) packages: Vec<String>,
 }
 
 /// The `python3` of this user's `PATH`, if it runs.
 pub(crate) async fn find_python() -> Option<Python> {
     let program = find_program("python3")?;
-    let out = Command::new(program).args(["-I", "-c", ASK]).stdin(Stdio::null()).stderr(Stdio::null()).output().await.ok()?;
+    let out =
+        Command::new(program).args(["-I", "-c", ASK]).args(WELL_KNOWN).stdin(Stdio::null()).stderr(Stdio::null()).output().await.ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
     let mut lines = text.lines();
     let (program, prefix, base, version) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
+    let packages = lines.next().unwrap_or_default().split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let system = |folder: &Path| crate::view::SYSTEM.iter().any(|part| folder.starts_with(part));
     let mut folders: Vec<PathBuf> = Vec::new();
     for folder in [prefix, base].map(PathBuf::from) {
@@ -34,5 +58,5 @@ pub(crate) async fn find_python() -> Option<Python> {
         }
     }
     let path_first = if folders.is_empty() { Vec::new() } else { vec![Path::new(prefix).join("bin")] };
-    Some(Python { program: program.into(), version: version.to_owned(), folders, path_first })
+    Some(Python { program: program.into(), version: version.to_owned(), folders, path_first, packages })
 }

@@ -228,6 +228,14 @@ impl Sandbox {
         self.python.is_some()
     }
 
+    /// Its version and the well-known packages it has, in words for a model; `None` if there is no `python3`.
+    pub fn python_in_words(&self) -> Option<String> {
+        self.python.as_ref().map(|python| match python.packages.as_slice() {
+            [] => format!("Python {} with its standard library and no other package", python.version),
+            some => format!("Python {} with its standard library and {}, no other well-known package", python.version, some.join(", ")),
+        })
+    }
+
     /// For `maos health`.
     pub fn describe(&self) -> Description {
         let mut gaps = Vec::new();

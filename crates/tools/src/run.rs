@@ -157,11 +157,13 @@ impl Tool for RunTool {
                 ("run_python", "a Python program", "The program; a plot is saved to a file, such as plt.savefig(\"chart.png\")")
             }
         };
+        // A model that knows what is there does not lose a turn on what is not.
+        let python = self.sandbox.python_in_words().map(|words| format!(" There is {words}.")).unwrap_or_default();
         ToolSpec {
             name: tool.to_owned(),
             description: format!(
                 "Runs {what} in the workspace, in a sandbox: only the workspace can be written, there is {network}, processes end with the \
-                 call. Returns the exit code, the output, and which files it made or changed."
+                 call. Returns the exit code, the output, and which files it made or changed.{python}"
             ),
             input_schema: schema(&[(name, json!({"type": "string", "minLength": 1, "description": text}))], &[("timeout_s", timeout)]),
         }

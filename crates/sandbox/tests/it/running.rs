@@ -37,6 +37,24 @@ async fn ordinary_work_is_possible() {
     }
 }
 
+/// What models are told of Python is what programs find.
+#[tokio::test]
+async fn the_packages_of_python_that_are_named_are_there_and_no_others() {
+    const NAMES: [&str; 4] = ["numpy", "pandas", "pytest", "flask"];
+    for way in CONTAINED {
+        let place = Place::new(way).await;
+        let words = place.sandbox.python_in_words().unwrap();
+        let code =
+            format!("import sys\nfrom importlib.util import find_spec\nprint(sys.version.split()[0], *filter(find_spec, {NAMES:?}))");
+        let said = place.python(&code).await.stdout.text();
+        let (version, found) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
+        assert!(words.starts_with(&format!("Python {version} ")), "{way:?} {words}, but {said}");
+        for name in NAMES {
+            assert_eq!(words.contains(name), found.split(' ').any(|f| f == name), "{way:?} {name}: {words}, but {said}");
+        }
+    }
+}
+
 /// Tier 2 has a loopback of its own, so an agent can test the server it wrote.
 #[tokio::test]
 async fn a_server_inside_can_be_tested_inside() {
