@@ -33,6 +33,8 @@ const TIMEOUT_S: u64 = 120;
 const CPU_PER_SECOND: u64 = 4;
 /// Programs that may always run at once, however few processors there are: most of their time they wait.
 const AT_ONCE_MIN: usize = 4;
+/// What Python says when a package is not there.
+const MISSING_PACKAGE: &str = "ModuleNotFoundError: No module named ";
 /// Most names of changed files in a result.
 const MAX_CHANGED: usize = 50;
 /// Most files that are compared before and after.
@@ -204,7 +206,14 @@ impl Tool for RunTool {
             Err(error) => return Output::error(error.to_string()),
         };
         let changed = changes(before, snapshot(Arc::clone(&call.workspace)).await);
-        let text = words(&done, &limits, &call.workspace, &changed);
+        let mut text = words(&done, &limits, &call.workspace, &changed);
+        // The commonest mistake of models, and an error text that they answer with `pip install`.
+        if self.network.is_none()
+            && done.stderr.text().contains(MISSING_PACKAGE)
+            && let Some(python) = self.sandbox.python_in_words()
+        {
+            let _ = write!(text, "\n[Packages cannot be installed here. There is {python}: write the program with these.]");
+        }
         let is_error = done.exit != 0 || done.stopped.is_some();
         Output { text, is_error, brings: Taint::NONE, memory_peak_bytes: done.memory_peak }
     }
@@ -242,6 +251,11 @@ fn words(done: &Finished, limits: &Limits, workspace: &Workspace, changed: &[Str
         let _ = write!(text, "; killed or failed because {}", stopped.explain(limits, workspace.quota()));
     } else if done.exit > 128 && done.exit < 160 {
         let _ = write!(text, " (ended by signal {})", done.exit - 128);
+    }
+    // Silence is easily taken for success, as of tests that nothing has run.
+    if done.stdout.total == 0 && done.stderr.total == 0 {
+        text.push_str("; nothing was printed");
+        text.push_str(if changed.is_empty() { ", and no file was made or changed" } else { "" });
     }
     if done.tier == Tier::Off {
         text.push_str("\n[ran WITHOUT a sandbox]");

@@ -73,6 +73,20 @@ async fn a_small_project_is_written_tested_repaired_and_tested_again() {
     }
 }
 
+/// What cannot be had is said where it is missed, with what there is instead.
+#[tokio::test]
+async fn what_is_missing_is_said_with_what_there_is() {
+    let bench = Bench::new(Choice::Namespaces, Quota::default()).await;
+    let out = bench.run("run_python", json!({"code": "import no_such_package"})).await;
+    assert!(out.is_error && out.text.contains("Packages cannot be installed here. There is Python 3."), "{}", out.text);
+    let told = bench.tools["run_python"].spec().description;
+    assert!(told.contains("There is Python 3.") && told.contains("with its standard library"), "{told}");
+    let out = bench.run("run_python", json!({"code": "def never_called(): print('tested')"})).await;
+    assert_eq!(out.text, "exit code 0; nothing was printed, and no file was made or changed");
+    let out = bench.run("run_python", json!({"code": "raise SystemExit('ended')"})).await;
+    assert!(out.is_error && !out.text.contains("Packages"), "{}", out.text);
+}
+
 #[tokio::test]
 async fn python_makes_files_that_the_result_names() {
     for choice in TIERS {
@@ -123,7 +137,7 @@ async fn output_that_looks_like_something_else_is_only_text() {
     let out = bench.run("run_shell", json!({"command": "cat f"})).await;
     assert_eq!((out.text.as_str(), out.is_error, out.brings), (format!("exit code 0\nstdout:\n{forged}").as_str(), false, Taint::NONE));
     let out = bench.run("run_shell", json!({"command": "printf 'a\\033[2Jb' > \"$(printf 'n\\nl\\033')\"; rm f"})).await;
-    assert_eq!(out.text, "exit code 0\nfiles:\n  removed: f\n  new: n\\nl\\u{1b} (6 bytes)\n");
+    assert_eq!(out.text, "exit code 0; nothing was printed\nfiles:\n  removed: f\n  new: n\\nl\\u{1b} (6 bytes)\n");
 }
 
 #[tokio::test]
