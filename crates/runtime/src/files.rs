@@ -71,11 +71,12 @@ impl Incoming {
     /// # Errors
     /// The file is larger than [`UPLOAD_BYTES_MAX`], or cannot be written.
     pub fn write(&mut self, piece: &[u8]) -> Result<()> {
+        // Both counts go together: what is taken back when this is dropped is what was added.
         self.bytes += piece.len() as u64;
+        let bytes = self.all_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
         if self.bytes > UPLOAD_BYTES_MAX {
             return Err(RuntimeError::FileTooLarge { most: UPLOAD_BYTES_MAX });
         }
-        let bytes = self.all_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
         if bytes > UPLOADS_BYTES_MAX {
             return Err(RuntimeError::UploadsFull { bytes, most: UPLOADS_BYTES_MAX });
         }
@@ -275,4 +276,46 @@ fn attachment_name(name: &str) -> std::result::Result<(), &'static str> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| RuntimeError::Files(format!("reading files failed: {e}")))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(dir: &Path, bytes: u64, all_bytes: &Arc<AtomicU64>) -> Incoming {
+        let path = dir.join("piece.tmp");
+        all_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let file = Some(File::create(&path).unwrap());
+        Incoming { dir: dir.to_owned(), path, file, hash: Sha256::new(), bytes, all_bytes: Arc::clone(all_bytes) }
+    }
+
+    #[test]
+    fn what_is_refused_or_cut_off_is_not_counted_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let all_bytes = Arc::new(AtomicU64::new(1_000));
+        let left = || (all_bytes.load(Ordering::Relaxed), std::fs::read_dir(dir.path()).unwrap().count());
+        let mut too_large = incoming(dir.path(), UPLOAD_BYTES_MAX, &all_bytes);
+        assert!(matches!(too_large.write(b"x").unwrap_err(), RuntimeError::FileTooLarge { .. }));
+        drop(too_large);
+        assert_eq!(left(), (1_000, 0));
+        let mut cut_off = incoming(dir.path(), 0, &all_bytes);
+        cut_off.write(b"abc").unwrap();
+        assert_eq!(left(), (1_003, 1));
+        drop(cut_off);
+        assert_eq!(left(), (1_000, 0));
+        // All uploads together.
+        all_bytes.store(UPLOADS_BYTES_MAX, Ordering::Relaxed);
+        let mut one_more = incoming(dir.path(), 0, &all_bytes);
+        assert!(matches!(one_more.write(b"x").unwrap_err(), RuntimeError::UploadsFull { .. }));
+        drop(one_more);
+        assert_eq!(left(), (UPLOADS_BYTES_MAX, 0));
+        // The same content twice takes its room once.
+        all_bytes.store(0, Ordering::Relaxed);
+        for _ in 0..2 {
+            let mut whole = incoming(dir.path(), 0, &all_bytes);
+            whole.write(b"abc").unwrap();
+            whole.end().unwrap();
+            assert_eq!(left(), (3, 1));
+        }
+    }
 }
