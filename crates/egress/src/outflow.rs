@@ -27,9 +27,10 @@ pub fn carries_data(url: &Url) -> bool {
         || url.password().is_some()
 }
 
-/// Whether the URL says nothing but which site is asked for: no path, no query, no name left of the last two parts but `www`.
+/// Whether the URL says nothing but which site is asked for: no path, no query, no name left of the last two parts but `www`. Not a
+/// literal address: whoever has many of them could read the last digits.
 pub fn names_only_a_site(url: &Url) -> bool {
-    let named = matches!(labels(url).as_str(), "" | "www");
+    let named = matches!(url.host(), Some(Host::Domain(_))) && matches!(labels(url).as_str(), "" | "www");
     named && matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty() && url.password().is_none()
 }
 
@@ -69,12 +70,18 @@ mod tests {
     #[test]
     fn a_site_is_named_and_nothing_else() {
         let only = |text: &str| names_only_a_site(&Url::parse(text).unwrap());
-        for url in ["https://example.org", "http://www.example.org/#top", "https://93.184.216.34/", "https://[2606:2800::1]:8443/"] {
+        for url in ["https://example.org", "http://www.example.org/#top", "https://example.org:8443/"] {
             assert!(only(url), "{url}");
         }
-        for url in
-            ["https://example.org/x", "https://example.org/?", "https://sk-123.example.org/", "https://u@example.org/", "https://:p@e.org/"]
-        {
+        for url in [
+            "https://example.org/x",
+            "https://example.org/?",
+            "https://sk-123.example.org/",
+            "https://u@example.org/",
+            "https://:p@e.org/",
+            "https://93.184.216.34/",
+            "https://[2606:2800::736b:2d31:3233]/",
+        ] {
             assert!(!only(url), "{url}");
         }
     }

@@ -117,9 +117,7 @@ impl HostPattern {
         // The dot before the suffix is part of the comparison: `evilexample.org` is not below `example.org`.
         host.parse::<IpAddr>().is_err() && host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
     }
-}
 
-impl HostPattern {
     /// Whether every host that fits the other fits this one too.
     pub fn covers(&self, other: &Self) -> bool {
         let beneath = || other.host.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.'));

@@ -76,7 +76,7 @@ impl Forms {
         Self([plain.to_owned(), percent_encoding::percent_decode_str(plain).decode_utf8_lossy().into_owned()])
     }
     fn within(&self, text: &str) -> bool {
-        self.0.iter().any(|form| text.contains(form))
+        self.0.iter().any(|form| text.match_indices(form.as_str()).any(|(at, _)| stands_alone(text, at, at + form.len())))
     }
     /// The same for all texts of a value.
     fn within_any(&self, value: &Value) -> bool {
@@ -87,6 +87,20 @@ impl Forms {
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
     }
+}
+
+/// Whether what stands there is a whole address, and not a part of a longer one: one text has very many parts, and which of them is asked
+/// for could tell a secret. A fragment belongs to no address, and a mark before a space ends a sentence.
+fn stands_alone(text: &str, from: usize, to: usize) -> bool {
+    let of_host = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
+    let of_address = |c: char| c.is_alphanumeric() || "-_~%/?:&=+$@*".contains(c);
+    let ends = |rest: &str| match rest.trim_start_matches(['.', ',', ';', ':', '!', '?', '\'']).chars().next() {
+        None => true,
+        // Marks alone do not end it where it goes on behind them.
+        Some(c) => !of_address(c),
+    };
+    let rest = &text[to..];
+    !text[..from].ends_with(of_host) && (ends(rest) || rest.strip_prefix('/').is_some_and(ends))
 }
 
 #[cfg(test)]
@@ -202,6 +216,32 @@ mod tests {
         // Once a person agreed it is no news to that host.
         talk.call("web_fetch", json!({"url": key}), CallOutcome::Done, "a long page");
         assert!(talk.found(key));
+    }
+
+    #[test]
+    fn a_part_of_an_address_is_not_found() {
+        let told =
+            "See https://a.example/docs/x-1?q=2#top, <https://b.example/y>. And \"https://c.example/z/\"; or https://d.example/v1.2.";
+        let found = |address: &str| Forms::of(address).within(told);
+        for whole in [
+            "https://a.example/docs/x-1?q=2",
+            "https://b.example/y",
+            "https://c.example/z",
+            "http://c.example/z/",
+            "https://d.example/v1.2",
+        ] {
+            assert!(found(whole), "{whole}");
+        }
+        for part in [
+            "https://a.example/docs/x-1",
+            "https://a.example/docs",
+            "https://a.example/d",
+            "https://example/docs/x-1?q=2",
+            "https://d.example/v1",
+            "https://d.example/v",
+        ] {
+            assert!(!found(part), "{part}");
+        }
     }
 
     #[test]
