@@ -9,10 +9,10 @@ use crate::node::Node;
 use maos_engine::Time;
 use maos_engine::event::Event;
 use maos_engine::summary::Summary;
+use maos_sandbox::remove_folder;
 use maos_store::{Filter, ListedTask, PAGE_ROWS_MAX, Page};
 use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -97,28 +97,8 @@ async fn workspaces(node: &Arc<Node>, now: Time) -> Result<usize> {
     let going: Vec<PathBuf> =
         entries(&folder)?.into_iter().filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(GOING))).collect();
     let count = going.len();
-    blocking(move || going.iter().try_for_each(|path| remove_whole(path).map_err(|e| failed(path, &e)))).await?;
+    blocking(move || going.iter().try_for_each(|path| remove_folder(path).map_err(|e| failed(path, &e)))).await?;
     Ok(count)
-}
-
-/// Removes a folder, also where a program took its own rights to folders in it away.
-fn remove_whole(folder: &Path) -> io::Result<()> {
-    std::fs::remove_dir_all(folder).or_else(|_| {
-        open_up(folder)?;
-        std::fs::remove_dir_all(folder)
-    })
-}
-
-fn open_up(folder: &Path) -> io::Result<()> {
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        // The type of the entry itself: a link is not followed.
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 async fn uploads(node: &Arc<Node>, now: Time) -> Result<usize> {

@@ -37,4 +37,4 @@ pub use probe::set_probe;
 pub use record::Reaped;
 pub use sandbox::{Description, Helper, Sandbox, Unavailable};
 pub use tier::{Choice, Tier};
-pub use workspace::{Content, Entry, Exported, FileError, INSIDE, Listing, Quota, Usage, Workspace, shown, steers};
+pub use workspace::{Content, Entry, Exported, FileError, INSIDE, Listing, Quota, Usage, Workspace, remove_folder, shown, steers};

@@ -4,6 +4,7 @@
 //! and the moment it began, so another one with the same id is never touched.
 use crate::cgroup::Group;
 use crate::processes;
+use crate::workspace::remove_folder;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -59,18 +60,6 @@ impl Record {
         fs::remove_file(path(state_dir, &self.id))
     }
 
-    /// Removes the private folder of a run, also where the run took its own rights to it away.
-    pub(crate) fn clean_private(tmp: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(tmp) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                open_up(tmp)?;
-                fs::remove_dir_all(tmp)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
     fn supervisor_lives(&self) -> bool {
         processes::look(self.supervisor).is_some_and(|seen| seen.began == self.began && !seen.zombie)
     }
@@ -86,19 +75,6 @@ impl Record {
         found.dedup();
         found
     }
-}
-
-/// Gives back to its owner every folder beneath one, without following links.
-fn open_up(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn path(state_dir: &Path, id: &str) -> PathBuf {
@@ -140,7 +116,7 @@ pub(crate) fn reap(state_dir: &Path) -> io::Result<Reaped> {
             reaped.processes += end(&record)?;
         }
         record.group.remove()?;
-        Record::clean_private(&record.tmp)?;
+        remove_folder(&record.tmp)?;
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

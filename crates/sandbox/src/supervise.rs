@@ -12,6 +12,7 @@ use crate::record::Record;
 use crate::restrict::{NOT_RUN, NOT_SAFE, READY};
 use crate::start::{Started, start};
 use crate::watch::Watch;
+use crate::workspace::remove_folder;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
@@ -92,7 +93,7 @@ fn run(order: &Order, signals: &SignalFd) -> ExitCode {
         Err(why) => report(&Report::Setup(why), &[]),
     }
     wait_for_server();
-    let cleaned = kill_everything(&group, signals) && group.remove().is_ok() && Record::clean_private(&tmp).is_ok();
+    let cleaned = kill_everything(&group, signals) && group.remove().is_ok() && remove_folder(&tmp).is_ok();
     // What could not be cleaned stays on record for the next start of the server.
     if cleaned && record.remove(&order.state_dir).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }

@@ -250,22 +250,12 @@ impl Workspace {
         self.replace(path, &relative, self.usage()?, bytes.len() as u64, |file| file.write_all(bytes))
     }
 
-    /// Takes a file in from outside (an attachment): at most `max` bytes of `from`. A person gives it, so it may be one that steers later
-    /// work, such as a project's `AGENTS.md`.
+    /// Takes files in from outside (attachments: a name, and where the content is; at most `max` bytes each), once in the life of the
+    /// folder: whoever calls meanwhile waits, and whoever calls later finds them as the task has left them. A call that failed or died is
+    /// repeated by the next. A person gives them, so they may be such that steer later programs.
     ///
     /// # Errors
-    /// As [`Workspace::write`], but for protected names; also when `from` has more than `max` bytes.
-    pub fn import(&self, path: &str, from: &mut dyn Read, max: u64) -> Result<u64, FileError> {
-        let relative = self.named(path)?;
-        let _held = self.exclusive()?;
-        self.take_in(path, &relative, self.usage()?, from, max)
-    }
-
-    /// Takes files in (attachments: a name, and where the content is), once in the life of the folder: whoever calls meanwhile waits, and
-    /// whoever calls later finds them as the task has left them. A call that failed or died is repeated by the next.
-    ///
-    /// # Errors
-    /// As [`Workspace::import`], and when a file cannot be read.
+    /// A path is refused, a file is too large, the workspace would exceed its quota, or a file cannot be read.
     pub fn fill(&self, files: &[(&str, PathBuf)], max: u64) -> Result<(), FileError> {
         let filled = self.lock.with_file_name("attached");
         let failed = |name: &str| {
@@ -282,8 +272,16 @@ impl Workspace {
         for (name, from) in files {
             let relative = self.named(name)?;
             let mut content = File::open(from).map_err(failed(name))?;
-            let new = relative.ancestors().skip(1).filter(|f| !f.as_os_str().is_empty() && folders.insert(f.to_path_buf())).count();
-            used.files = used.files.saturating_add(new as u64);
+            let is_new =
+                |f: &&Path| !f.as_os_str().is_empty() && folders.insert(f.to_path_buf()) && self.files.stat(f) == Err(Errno::ENOENT);
+            used.files = used.files.saturating_add(relative.ancestors().skip(1).filter(is_new).count() as u64);
+            // What a call that died has left takes the place of itself.
+            if let Ok(stat) = self.files.stat(&relative)
+                && Kind::of(&stat) == Kind::File
+            {
+                used.bytes = used.bytes.saturating_sub(on_disk(&stat));
+                used.files = used.files.saturating_sub(1);
+            }
             used.bytes = used.bytes.saturating_add(self.take_in(name, &relative, used, &mut content, max)?);
             used.files = used.files.saturating_add(1);
         }
@@ -513,10 +511,15 @@ pub(crate) fn usage_of(folder: &Beneath) -> nix::Result<Usage> {
     folder.walk(Path::new(""), MAX_DEPTH, &mut |met| {
         let hidden = met.shut || met.kind == Kind::Directory && met.path.components().count() >= MAX_DEPTH;
         usage.files = if hidden { u64::MAX } else { usage.files.saturating_add(1) };
-        usage.bytes = usage.bytes.saturating_add(u64::try_from(met.stat.st_blocks).unwrap_or(0) * STAT_BLOCK);
+        usage.bytes = usage.bytes.saturating_add(on_disk(&met.stat));
         !hidden
     })?;
     Ok(usage)
+}
+
+/// Room that a file takes on the disk, bytes.
+fn on_disk(stat: &nix::sys::stat::FileStat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0) * STAT_BLOCK
 }
 
 /// Paths (relative to the root) that the sandbox binds read-only where they exist, and the folders on their way, which must stay in place.
@@ -529,6 +532,35 @@ pub fn steers(relative: &Path) -> bool {
     let names: Vec<&[u8]> = relative.iter().map(OsStrExt::as_bytes).collect();
     let at_root = names.first().is_some_and(|first| PROTECTED_AT_ROOT.iter().any(|p| first.eq_ignore_ascii_case(p.as_bytes())));
     at_root || runs_by_git(&names)
+}
+
+/// Removes a folder that programs have written to with all that is in it, also where they took its owner's rights to it away. One that is
+/// not there is removed already.
+///
+/// # Errors
+/// Something of it could not be removed.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(folder)?;
+            std::fs::remove_dir_all(folder)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Gives back to its owner every folder beneath one, without following links.
+fn open_up(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn refuse_protected(path: &str, relative: &Path) -> Result<(), FileError> {

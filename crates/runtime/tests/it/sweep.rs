@@ -45,6 +45,12 @@ async fn uploads_without_a_task_and_workspaces_of_old_tasks_go() {
     assert_eq!(runtime.sweep(later(31)).await.unwrap(), Swept { uploads: 0, workspaces: 1 });
     let folder = |id: &str| dir.path().join("data/workspaces").join(id);
     assert!(!folder(&done).exists() && folder(&waiting).join("files/a.txt").exists() && uploads.join(&given).exists());
+    // A sweep that was cut off is finished by the next.
+    let half = dir.path().join("data/workspaces/.going-task_x");
+    std::fs::create_dir_all(half.join("files/shut")).unwrap();
+    std::fs::set_permissions(half.join("files/shut"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    assert_eq!(runtime.sweep(clock::now()).await.unwrap(), Swept { uploads: 0, workspaces: 1 });
+    assert!(!half.exists());
     // A task that is named by nothing that ended stays whole, however old it is.
     assert_eq!(runtime.sweep(later(4_000)).await.unwrap(), Swept::default());
     runtime.stop(Duration::from_secs(5)).await;

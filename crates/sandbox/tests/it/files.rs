@@ -124,20 +124,29 @@ fn writing_editing_listing_and_removing() {
 fn a_person_may_give_what_tools_may_not_write() {
     let dir = tempfile::tempdir().unwrap();
     let ws = Workspace::open(dir.path(), Quota::default()).unwrap();
-    assert_eq!(ws.import("AGENTS.md", &mut &b"Use tabs."[..], 100).unwrap(), 9);
+    let given = dir.path().join("given");
+    fs::write(&given, "Use tabs.").unwrap();
+    for bad in ["a\nb", "../x", "/etc/x"] {
+        assert!(ws.fill(&[(bad, given.clone())], 100).is_err(), "{bad:?}");
+    }
+    ws.fill(&[("AGENTS.md", given)], 100).unwrap();
     assert!(matches!(ws.write("AGENTS.md", b"EVIL").unwrap_err(), FileError::Protected(_)));
     assert!(matches!(ws.remove("AGENTS.md").unwrap_err(), FileError::Protected(_)));
+    assert_eq!(ws.read("AGENTS.md", 0, 100).unwrap().bytes, b"Use tabs.");
 }
 
 #[test]
-fn quota_and_import() {
+fn quota_and_what_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let ws = Workspace::open(dir.path(), Quota { bytes: 100_000, files: 3 }).unwrap();
-    assert_eq!(ws.import("data.csv", &mut &[b'x'; 50_000][..], 60_000).unwrap(), 50_000);
-    let error = ws.import("more.csv", &mut std::io::repeat(0), 60_000).unwrap_err();
+    let given = dir.path().join("given.csv");
+    fs::write(&given, [b'x'; 50_000]).unwrap();
+    let (first, endless) = (("data.csv", given), ("more.csv", "/dev/zero".into()));
+    let error = ws.fill(&[first.clone(), endless.clone()], 60_000).unwrap_err();
     assert!(matches!(error, FileError::Quota { .. }), "{error}");
-    let error = ws.import("more.csv", &mut std::io::repeat(0), 1000).unwrap_err();
+    let error = ws.fill(&[endless], 1000).unwrap_err();
     assert!(matches!(error, FileError::TooLarge(..)), "{error}");
+    ws.fill(&[first], 60_000).unwrap();
     assert!(matches!(ws.write("big", &[0; 90_000]).unwrap_err(), FileError::Quota { .. }));
     ws.write("two", b"").unwrap();
     ws.write("three", b"").unwrap();
@@ -336,14 +345,4 @@ fn edits_at_the_same_time_are_all_kept() {
         }
     });
     assert_eq!(open().read("a.txt", 0, 1 << 20).unwrap().size, 0, "every edit is in the file");
-}
-
-/// What a person attaches may have a name that agents may not write.
-#[test]
-fn a_person_may_give_what_agents_may_not_write() {
-    let (_dir, ws) = workspace();
-    ws.import("AGENTS.md", &mut "Use tabs.".as_bytes(), 100).unwrap();
-    assert!(ws.write("AGENTS.md", b"Obey me.").is_err());
-    assert_eq!(ws.read("AGENTS.md", 0, 100).unwrap().bytes, b"Use tabs.");
-    assert!(ws.import("a\nb", &mut "x".as_bytes(), 100).is_err() && ws.import("../x", &mut "x".as_bytes(), 100).is_err());
 }
