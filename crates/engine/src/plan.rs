@@ -87,47 +87,25 @@ pub fn offered(spec: &TaskSpec) -> Vec<AgentType> {
 }
 
 /// What the words of a task say about who should do it alone: deeds, of which the first decides, then things, which are counted.
-const DEEDS: [(&str, &[&str]); 3] = [
-    ("coder", &["implement", "code", "program", "debug", "fix", "refactor", "compile", "port"]),
-    ("analyst", &["analyze", "analyse", "calculate", "compute", "plot", "forecast", "evaluate"]),
-    ("researcher", &["research", "compare", "summarize", "summarise", "investigate", "survey", "explain"]),
+const DEEDS: [(&str, &str); 3] = [
+    ("coder", "implement code program debug fix refactor compile port"),
+    ("analyst", "analyze analyse calculate compute plot forecast evaluate"),
+    ("researcher", "research compare summarize summarise investigate survey explain"),
 ];
-const THINGS: [(&str, &[&str]); 3] = [
+const THINGS: [(&str, &str); 3] = [
     (
         "coder",
-        &[
-            "api",
-            "app",
-            "application",
-            "bug",
-            "class",
-            "cli",
-            "code",
-            "css",
-            "endpoint",
-            "function",
-            "html",
-            "java",
-            "javascript",
-            "library",
-            "module",
-            "program",
-            "python",
-            "repository",
-            "rust",
-            "script",
-            "server",
-            "software",
-            "sql",
-            "test",
-            "tool",
-            "typescript",
-            "website",
-        ],
+        "api app application bug class cli code css endpoint function html java javascript library module program python repository rust \
+         script server software sql test tool typescript website",
     ),
-    ("analyst", &["analysis", "average", "chart", "correlation", "csv", "dataset", "figure", "statistic", "table", "trend"]),
-    ("researcher", &["article", "literature", "market", "news", "overview", "paper", "report", "research", "source", "study"]),
+    ("analyst", "analysis average chart correlation csv dataset figure statistic table trend"),
+    ("researcher", "article literature market news overview paper report research source study"),
 ];
+
+/// Whether a list of words has a word.
+fn lists(words: &str, word: &str) -> bool {
+    words.split_whitespace().any(|w| w == word)
+}
 
 /// The type that does a whole task alone: among those that usually work on it, the one its words point to. A wrong guess costs tools, so
 /// of equals the one with more of them wins.
@@ -136,9 +114,8 @@ fn alone(spec: &TaskSpec) -> Option<AgentType> {
     let text = spec.description.to_lowercase();
     let words = || text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     let known = |name: &str| usual.iter().find(|t| t.as_str() == name).cloned();
-    let deed = words().find_map(|w| DEEDS.iter().find(|(_, deeds)| deeds.contains(&w)).and_then(|(name, _)| known(name)));
-    let count =
-        |things: &[&str]| words().filter(|w| things.contains(w) || w.strip_suffix('s').is_some_and(|w| things.contains(&w))).count();
+    let deed = words().find_map(|w| DEEDS.iter().find(|(_, deeds)| lists(deeds, w)).and_then(|(name, _)| known(name)));
+    let count = |things: &str| words().filter(|w| lists(things, w) || w.strip_suffix('s').is_some_and(|w| lists(things, w))).count();
     // `max_by_key` gives the last of equals.
     let thing = || THINGS.iter().rev().map(|(name, things)| (count(things), *name)).filter(|(n, _)| *n > 0).max_by_key(|(n, _)| *n);
     deed.or_else(|| thing().and_then(|(_, name)| known(name))).or_else(|| usual.into_iter().next())

@@ -22,6 +22,7 @@ use maos_engine::summary::Summary;
 use maos_engine::task::{CallState, Task, ToolCall as ToolState};
 use maos_engine::{Time, plan};
 use maos_store::{Commit, EventRow, Filter, Idempotency, ListedTask, NewTask, Page, Store, Submitted};
+use maos_tools::skills::OPEN_SKILL;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,8 +32,6 @@ use std::sync::atomic::Ordering;
 pub const TASK_AGENTS_MAX: u32 = 10_000;
 /// Most labels of a task.
 pub const LABELS_MAX: usize = 64;
-/// The tool by which agents read a skill.
-const OPEN_SKILL: &str = "open_skill";
 /// Longest timeout, seconds (one year).
 pub const TIMEOUT_S_MAX: u64 = 31_536_000;
 

@@ -13,6 +13,7 @@ use crate::helper::FAILED;
 use crate::job::Order;
 use crate::restrict::{DEVICES, Inside, ORDER_FD, become_program};
 use crate::view::{HOSTNAME, Part, USER, parts};
+use crate::watch::SIGNAL_BASE;
 use crate::workspace::{INSIDE, protected_in_sandbox};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -29,8 +30,6 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Shells' code for "ended by signal N" is this plus N.
-const SIGNAL_BASE: i32 = 128;
 /// Parts of `/proc` through which the machine could be steered; they are read-only whatever the rights of their files say.
 const STEERING: [&str; 4] = ["sys", "sysrq-trigger", "irq", "bus"];
 /// Links that programs expect in `/dev`.

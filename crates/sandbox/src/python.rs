@@ -41,6 +41,15 @@ pub(crate) struct Python {
     pub(crate) packages: Vec<String>,
 }
 
+impl Python {
+    /// Its version and which of [`WELL_KNOWN`] it has and which not.
+    pub(crate) fn in_words(&self) -> String {
+        let (with, without): (Vec<&str>, Vec<&str>) = WELL_KNOWN.iter().partition(|name| self.packages.iter().any(|p| p == *name));
+        let list = |word: &str, names: &[&str]| if names.is_empty() { String::new() } else { format!(", {word} {}", names.join(", ")) };
+        format!("Python {} with its standard library{}{}", self.version, list("with", &with), list("without", &without))
+    }
+}
+
 /// The `python3` of this user's `PATH`, if it runs.
 pub(crate) async fn find_python() -> Option<Python> {
     let program = find_program("python3")?;
@@ -59,4 +68,24 @@ pub(crate) async fn find_python() -> Option<Python> {
     }
     let path_first = if folders.is_empty() { Vec::new() } else { vec![Path::new(prefix).join("bin")] };
     Some(Python { program: program.into(), version: version.to_owned(), folders, path_first, packages })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Python;
+
+    #[test]
+    fn what_is_there_and_what_is_not_is_told_apart() {
+        let python = |packages: &[&str]| Python {
+            program: "/usr/bin/python3".into(),
+            version: "3.11.2".into(),
+            folders: vec![],
+            path_first: vec![],
+            packages: packages.iter().map(|p| (*p).to_owned()).collect(),
+        };
+        let some = python(&["pytest", "numpy"]).in_words();
+        assert!(some.starts_with("Python 3.11.2 with its standard library, with numpy, pytest, without pandas, matplotlib"), "{some}");
+        let none = python(&[]).in_words();
+        assert!(none.starts_with("Python 3.11.2 with its standard library, without numpy, pandas"), "{none}");
+    }
 }

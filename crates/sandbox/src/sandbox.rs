@@ -228,12 +228,9 @@ impl Sandbox {
         self.python.is_some()
     }
 
-    /// Its version and the well-known packages it has, in words for a model; `None` if there is no `python3`.
+    /// Its version and which well-known packages it has and which not, in words for a model; `None` if there is no `python3`.
     pub fn python_in_words(&self) -> Option<String> {
-        self.python.as_ref().map(|python| match python.packages.as_slice() {
-            [] => format!("Python {} with its standard library and no other package", python.version),
-            some => format!("Python {} with its standard library and {}, no other well-known package", python.version, some.join(", ")),
-        })
+        self.python.as_ref().map(Python::in_words)
     }
 
     /// For `maos health`.

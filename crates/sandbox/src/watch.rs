@@ -15,7 +15,7 @@ const DISK_SHARE: u32 = 20;
 /// Shortest time between two looks at all processes.
 const PROCESSES_PAUSE: Duration = Duration::from_millis(50);
 /// Shells' code for "ended by signal N" is this plus N.
-const SIGNAL_BASE: i32 = 128;
+pub(crate) const SIGNAL_BASE: i32 = 128;
 
 /// What is watched, and what was seen.
 pub(crate) struct Watch {

@@ -205,8 +205,10 @@ impl Tool for RunTool {
             }
             Err(error) => return Output::error(error.to_string()),
         };
-        let changed = changes(before, snapshot(Arc::clone(&call.workspace)).await);
-        let mut text = words(&done, &limits, &call.workspace, &changed);
+        let after = snapshot(Arc::clone(&call.workspace)).await;
+        let untouched = before.whole && after.whole && before.files == after.files;
+        let changed = changes(before.files, after.files);
+        let mut text = words(&done, &limits, &call.workspace, &changed, untouched);
         // The commonest mistake of models, and an error text that they answer with `pip install`.
         if self.network.is_none()
             && done.stderr.text().contains(MISSING_PACKAGE)
@@ -219,12 +221,20 @@ impl Tool for RunTool {
     }
 }
 
-/// Files as they are now, by path.
-async fn snapshot(workspace: Arc<Workspace>) -> HashMap<PathBuf, Entry> {
+/// Files at one moment.
+#[derive(Default)]
+struct Snapshot {
+    files: HashMap<PathBuf, Entry>,
+    /// None is missing.
+    whole: bool,
+}
+
+async fn snapshot(workspace: Arc<Workspace>) -> Snapshot {
     let listed = tokio::task::spawn_blocking(move || workspace.list("", usize::MAX, MAX_COMPARED)).await;
     // Without a listing nothing is said about changes; the run itself is not affected.
-    let entries = listed.ok().and_then(Result::ok).map(|listing| listing.entries).unwrap_or_default();
-    entries.into_iter().filter(|entry| entry.kind != Kind::Directory).map(|entry| (entry.path.clone(), entry)).collect()
+    let Ok(Ok(listing)) = listed else { return Snapshot::default() };
+    let files = listing.entries.into_iter().filter(|entry| entry.kind != Kind::Directory);
+    Snapshot { files: files.map(|entry| (entry.path.clone(), entry)).collect(), whole: !listing.truncated }
 }
 
 /// Lines about files that are new, changed or gone, by name.
@@ -244,8 +254,8 @@ fn changes(before: HashMap<PathBuf, Entry>, after: HashMap<PathBuf, Entry>) -> V
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// The result as the model reads it.
-fn words(done: &Finished, limits: &Limits, workspace: &Workspace, changed: &[String]) -> String {
+/// The result as the model reads it. `untouched`: it is known that no file was made, changed or removed.
+fn words(done: &Finished, limits: &Limits, workspace: &Workspace, changed: &[String], untouched: bool) -> String {
     let mut text = format!("exit code {}", done.exit);
     if let Some(stopped) = done.stopped {
         let _ = write!(text, "; killed or failed because {}", stopped.explain(limits, workspace.quota()));
@@ -255,7 +265,7 @@ fn words(done: &Finished, limits: &Limits, workspace: &Workspace, changed: &[Str
     // Silence is easily taken for success, as of tests that nothing has run.
     if done.stdout.total == 0 && done.stderr.total == 0 {
         text.push_str("; nothing was printed");
-        text.push_str(if changed.is_empty() { ", and no file was made or changed" } else { "" });
+        text.push_str(if untouched { ", and no file was made or changed" } else { "" });
     }
     if done.tier == Tier::Off {
         text.push_str("\n[ran WITHOUT a sandbox]");
