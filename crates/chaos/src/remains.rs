@@ -77,15 +77,18 @@ impl Marks<'_> {
         processes.chain(groups).chain(self.notes().into_iter().map(|n| format!("note {n}"))).collect()
     }
 
-    /// What is still there when nothing more is started and the patience is over; empty as soon as all is gone.
+    /// What is still there when nothing more is started and the patience is over; empty as soon as all is gone, which two looks in a
+    /// row must say: while a process changes its program, it has neither arguments nor environment to be known by.
     #[must_use]
     pub fn after_death(&self) -> Vec<String> {
         let began = Instant::now();
+        let mut clear = false;
         loop {
             let left = self.all();
-            if left.is_empty() || began.elapsed() > GONE_WAIT {
+            if left.is_empty() && clear || began.elapsed() > GONE_WAIT {
                 return left;
             }
+            clear = left.is_empty();
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -108,6 +111,7 @@ fn groups(folder: &Path, prefix: &str, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::process::{Command, Stdio};
 
     #[test]
@@ -115,27 +119,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let marks = Marks { home: dir.path(), word: "86400.77", servers: &[0x00ab_cdef] };
         assert_eq!(marks.all(), Vec::<String>::new());
-        let in_home = || {
-            let mut command = Command::new("sleep");
-            command.arg("86401").stdin(Stdio::piped());
+        // Says that it runs, then waits. Before it has said so, it may still be a copy of this test, or between the two.
+        let waiting = |word: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo runs; read line", word]).stdin(Stdio::piped()).stdout(Stdio::piped());
             command
         };
-        let mut by_word = Command::new("sleep");
-        by_word.arg("86400.77");
-        let mut by_folder = in_home();
+        let by_word = waiting("86400.77");
+        let mut by_folder = waiting("86401");
         by_folder.current_dir(dir.path());
-        let mut by_home = in_home();
+        let mut by_home = waiting("86401");
         by_home.env("MAOS_HOME", dir.path());
-        let mut by_run = in_home();
+        let mut by_run = waiting("86401");
         by_run.env("MAOS_RUN", "abcdef-1-0");
-        let mut nobodys = in_home();
+        let mut nobodys = waiting("86401");
         nobodys.env("MAOS_RUN", "abcde-1-0");
         for (mut command, ours) in [(by_word, true), (by_folder, true), (by_home, true), (by_run, true), (nobodys, false)] {
             let mut child = command.spawn().unwrap();
-            // The new program is in place when its name is there; until then it is a copy of this test.
-            while !std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap().starts_with("sleep") {
-                std::thread::yield_now();
-            }
+            child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
             let found: Vec<u32> = marks.processes().into_iter().map(|(pid, _)| pid).collect();
             child.kill().unwrap();
             child.wait().unwrap();

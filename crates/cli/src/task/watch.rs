@@ -140,7 +140,7 @@ async fn watch(app: &App, client: &Client, task: Task, flags: &WaitFlags, format
                 }
                 screen.draw(&watch.picture.text(&app.ui, &watch.task, watch.plan.as_ref()))?;
             }
-            _ = tokio::time::sleep_until(watch.said_at + HEARTBEAT), if !draws => watch.heartbeat(),
+            _ = tokio::time::sleep_until(watch.said_at + HEARTBEAT), if !draws => watch.heartbeat().await,
             () = timeout => {
                 screen.clear();
                 return Err(wait::waited_too_long(&id));
@@ -213,7 +213,11 @@ impl Watch<'_> {
         }
     }
 
-    fn heartbeat(&mut self) {
+    async fn heartbeat(&mut self) {
+        // Lines are made of the events alone, so what was read last may be long over.
+        if self.stale {
+            self.read().await;
+        }
         self.said_at = Instant::now();
         let doing = self.task.progress.message.as_deref().map(clean_line).unwrap_or_default();
         self.app.ui.note(&format!("{} still {} {doing}", self.task.task_id, self.task.status));
