@@ -57,6 +57,8 @@ pub struct ProviderInfo {
     pub ready: bool,
     /// What its answers are worth, or what is missing: shown beside every result of a small or scripted model.
     pub note: Option<String>,
+    /// When tasks cannot run: what to do about it, with its commands.
+    pub hint: Option<String>,
 }
 
 /// The state of all parts.

@@ -184,7 +184,7 @@ fn fix_without_command(code: &str) -> &'static str {
 }
 
 /// The commands in a hint: "List tasks with `maos task list`." names `maos task list`.
-fn commands_in(hint: &str) -> Vec<String> {
+pub(crate) fn commands_in(hint: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut rest = hint;
     while let Some(at) = rest.find("maos ") {

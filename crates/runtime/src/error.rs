@@ -104,9 +104,12 @@ pub enum RuntimeError {
     /// The tools cannot be opened.
     #[error("the tools cannot be opened: {0}")]
     Tools(String),
-    /// No model can be asked.
+    /// No model can be asked: nothing is configured.
     #[error("{0}")]
     NoProvider(String),
+    /// No model can be asked: what is configured has a fault.
+    #[error("{0}")]
+    BadModels(String),
     /// A configured model is retired.
     #[error("the model '{model}' is retired{since}")]
     ModelRetired {

@@ -61,7 +61,7 @@ const POLL_MS: u64 = 1_000;
 pub struct Runtime {
     pub(crate) node: Arc<Node>,
     started: maos_engine::Time,
-    models_error: Arc<arc_swap::ArcSwap<Option<String>>>,
+    models_error: Arc<arc_swap::ArcSwap<Option<maos_llm::ConfigError>>>,
     _lock: Arc<DataDirLock>,
 }
 
@@ -105,8 +105,13 @@ impl Runtime {
         self.node.configure(options, models);
     }
 
-    pub(crate) fn no_provider_reason(&self) -> String {
-        self.models_error.load().as_ref().clone().unwrap_or_else(|| "no model provider is configured".into())
+    /// Why there is no model to ask.
+    pub(crate) fn without_models(&self) -> RuntimeError {
+        match self.models_error.load().as_ref() {
+            Some(error @ maos_llm::ConfigError::NoProvider) => RuntimeError::NoProvider(error.to_string()),
+            Some(error) => RuntimeError::BadModels(error.to_string()),
+            None => RuntimeError::NoProvider(maos_llm::ConfigError::NoProvider.to_string()),
+        }
     }
 
     /// Stops: no new call starts; calls in flight get `grace`; the rest goes on at the next start. Returns how many tasks will.
@@ -172,10 +177,10 @@ impl Runtime {
     }
 }
 
-fn connect_models(options: &Options) -> (Option<Models>, Option<String>) {
+fn connect_models(options: &Options) -> (Option<Models>, Option<maos_llm::ConfigError>) {
     match maos_llm::connect(options.models.clone()) {
         Ok(models) => (Some(models), None),
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => (None, Some(error)),
     }
 }
 

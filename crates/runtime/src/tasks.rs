@@ -202,7 +202,7 @@ impl Runtime {
     pub fn models_ready(&self) -> Result<()> {
         let models = self.node.models();
         let Some(models) = models.as_ref() else {
-            return Err(RuntimeError::NoProvider(self.no_provider_reason()));
+            return Err(self.without_models());
         };
         if let Some(used) = models.retired_in_use(clock::now().0 / 1_000).into_iter().next() {
             let since = format!(" since {}", used.retired.on);

@@ -208,9 +208,8 @@ fn models_lines(app: &App, status: &Status, retired: Vec<String>) -> Vec<String>
     let why = note.unwrap_or_else(|| "no key of a provider and no local model".to_owned());
     let mut lines = vec![format!("  models     {} {why} — tasks cannot run", app.ui.err_paint(Style::Bad, app.ui.glyph("✗", "x")))];
     if retired.is_empty() {
-        let ways =
-            ["maos config set claude.api_key", "maos config set openai.base_url http://…", "maos model pull    (then: maos restart)"];
-        lines.extend(ways.map(|way| format!("{indent}fix: {way}")));
+        let ways = client::commands_in(provider.hint.as_deref().unwrap_or_default());
+        lines.extend(ways.iter().map(|way| format!("{indent}fix: {}", clean_line(way))));
     }
     lines.extend(retired);
     lines

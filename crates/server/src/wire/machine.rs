@@ -235,7 +235,7 @@ impl Machine for Wire {
         let s = self.runtime.status().await.map_err(|e| problem(RuntimeError::Store(e)))?;
         let spent = self.runtime.spent_today().await.map_err(|e| problem(RuntimeError::Store(e)))?;
         let model = self.runtime.models().into_iter().find(|m| m.agent_type == "coordinator");
-        let ready = self.runtime.models_ready();
+        let missing = self.runtime.models_ready().err().map(problem);
         let all = |words: &[&str]| words.iter().map(|w| ((*w).to_owned(), 0)).collect::<BTreeMap<String, u64>>();
         let (mut tasks, mut agents) = (all(TaskStatus::WORDS), all(AgentStatus::WORDS));
         tasks.extend(s.tasks);
@@ -258,8 +258,9 @@ impl Machine for Wire {
             provider: ProviderInfo {
                 name: model.as_ref().map(|m| m.provider.to_owned()),
                 model: model.as_ref().map(|m| m.model.clone()),
-                ready: ready.is_ok(),
-                note: ready.err().map(|e| e.to_string()).or_else(|| model.and_then(|m| m.note)),
+                ready: missing.is_none(),
+                note: missing.as_ref().map(|p| p.detail.trim_end_matches('.').to_owned()).or_else(|| model.and_then(|m| m.note)),
+                hint: missing.map(|p| p.hint),
             },
             storage: "sqlite".into(),
             bus: "in-process".into(),

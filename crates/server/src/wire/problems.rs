@@ -33,6 +33,8 @@ pub(super) fn problem(error: RuntimeError) -> Box<Problem> {
             tracing::error!(component = "storage", "{text}");
             Problem::new(ProblemCode::Internal, "Files of the data folder could not be used.")
         }
+        RuntimeError::BadModels(_) => Problem::new(ProblemCode::ProviderNotConfigured, format!("{text}."))
+            .with_hint("Correct it, then `maos restart`; `maos config show` lists what is set."),
         RuntimeError::NoProvider(_) => Problem::new(ProblemCode::ProviderNotConfigured, format!("{text}.")),
         RuntimeError::ModelRetired { replacement, key, .. } => {
             let problem = Problem::new(ProblemCode::ModelRetired, format!("{text}."));

@@ -383,7 +383,7 @@ impl Machine for Fake {
             agents_max: 1,
             spent_today: None,
             budget_daily: None,
-            provider: ProviderInfo { name: None, model: None, ready: false, note: None },
+            provider: ProviderInfo { name: None, model: None, ready: false, note: None, hint: None },
             storage: "memory".into(),
             bus: "in-process".into(),
             event_seq: self.last_seq().await?,

@@ -223,9 +223,19 @@ async fn refusals_name_the_field_and_the_way_out() {
     assert_eq!((error.problem().unwrap().code, error.exit_code()), (ProblemCode::ProviderNotConfigured, 10));
     let status = without.client.status().await.unwrap();
     assert!(!status.provider.ready && status.provider.note.is_some());
+    assert!(status.provider.hint.unwrap().contains("claude.api_key"));
     assert_eq!(without.client.health(None).await.unwrap().status, HealthStatus::Degraded);
     without.client.ready().await.unwrap();
     without.stop().await;
+
+    let faulty = tempfile::tempdir().unwrap();
+    let faulty = node(faulty.path(), Some("rules: [{reply: {plan: {steps: 3, shape: square}}}]")).await;
+    let error = faulty.client.submit_task(&work("x"), None).await.unwrap_err();
+    let (problem, provider) = (error.problem().unwrap(), faulty.client.status().await.unwrap().provider);
+    assert!(problem.detail.contains("script.yml: script line 1"), "{problem:?}");
+    assert!(problem.hint.contains("maos restart") && !problem.hint.contains("claude.api_key"), "{problem:?}");
+    assert_eq!((provider.ready, provider.hint), (false, Some(problem.hint.clone())));
+    faulty.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
