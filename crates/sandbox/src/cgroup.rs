@@ -155,6 +155,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// The group of what has none.
+    pub(crate) fn none() -> Self {
+        Self { folders: Vec::new() }
+    }
+
     /// Names the group of a run; nothing is made yet.
     pub(crate) fn plan(hierarchy: &Hierarchy, id: &str) -> Self {
         let name = format!("{PREFIX}{id}");

@@ -1,7 +1,7 @@
-//! The helper: the program (or a hidden command of it) that the sandbox starts again to supervise a run, and inside new namespaces to
-//! become the program. One thread, no async runtime.
+//! The helper: the program (or a hidden command of it) that the sandbox starts again to supervise a run, inside new namespaces to become
+//! the program, and to keep a program that is in no sandbox. One thread, no async runtime.
 //!
-//! Invariant: it does nothing but what its two modes say; anything else is an error.
+//! Invariant: it does nothing but what its modes say; anything else is an error.
 use crate::restrict::{Inside, ORDER_FD, become_program};
 use std::io::Read;
 use std::os::fd::FromRawFd;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// Exit code of a helper that could not do its part; what it said before is the reason.
 pub(crate) const FAILED: u8 = 125;
 
-/// Runs the helper with the arguments that follow its prefix: `supervise` or `inside`. To be called before any thread is started.
+/// Runs the helper with the arguments that follow its prefix: `supervise`, `inside` or `keep N`. To be called before any thread is started.
 #[must_use]
 pub fn helper_main(args: &[String]) -> ExitCode {
     match args.first().map(String::as_str) {
@@ -21,6 +21,7 @@ pub fn helper_main(args: &[String]) -> ExitCode {
             }
             ExitCode::from(FAILED)
         }
+        Some("keep") if args.len() == 2 => crate::keep::keep(&args[1]),
         _ => ExitCode::from(FAILED),
     }
 }

@@ -1,5 +1,7 @@
 //! Runs programs of agents where they can do no harm, and touches files of a task beneath one root however a path is spelled.
 //!
+//! Programs of the operator's choice run outside of it, but are kept in the same way: they end with us.
+//!
 //! Invariant: if the asked tier cannot be built, nothing runs; of what ran, nothing is left. Must not know models, tasks' rules, or the
 //! network's rules.
 //!
@@ -15,6 +17,7 @@ mod filter;
 mod forward;
 mod helper;
 mod job;
+mod keep;
 mod namespaces;
 mod probe;
 mod processes;
@@ -32,6 +35,7 @@ mod workspace;
 pub use beneath::Kind;
 pub use capture::Captured;
 pub use helper::helper_main;
+pub use keep::{Keep, Kept, Pipes};
 pub use job::{Finished, Job, Limits, SandboxError, Stopped};
 pub use probe::set_probe;
 pub use record::Reaped;

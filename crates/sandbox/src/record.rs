@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Environment variable with the run's name, in every process of it that keeps its environment.
@@ -24,6 +25,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Folder of the records.
 const FOLDER: &str = "runs";
 
+/// A name for a run, unique on this machine as long as it runs.
+pub(crate) fn fresh_id() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}-{:x}", std::process::id(), now.as_nanos(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// One run under way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -32,7 +40,7 @@ pub(crate) struct Record {
     supervisor: i32,
     began: u64,
     group: Group,
-    tmp: PathBuf,
+    tmp: Option<PathBuf>,
 }
 
 /// What [`crate::Sandbox::reap`] found and ended.
@@ -46,7 +54,7 @@ pub struct Reaped {
 
 impl Record {
     /// For a run that this process supervises.
-    pub(crate) fn new(id: &str, group: Group, tmp: PathBuf) -> Self {
+    pub(crate) fn new(id: &str, group: Group, tmp: Option<PathBuf>) -> Self {
         let own = nix::unistd::getpid().as_raw();
         let began = processes::look(own).map_or(0, |seen| seen.began);
         Self { id: id.to_owned(), boot: processes::boot_id(), supervisor: own, began, group, tmp }
@@ -116,7 +124,7 @@ pub(crate) fn reap(state_dir: &Path) -> io::Result<Reaped> {
             reaped.processes += end(&record)?;
         }
         record.group.remove()?;
-        remove_folder(&record.tmp)?;
+        record.tmp.as_deref().map_or(Ok(()), remove_folder)?;
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -11,7 +11,6 @@ use crate::{Captured, probe};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -107,7 +106,6 @@ pub struct Sandbox {
     python: Option<Python>,
     helper: Helper,
     state_dir: PathBuf,
-    next: AtomicU64,
 }
 
 impl Sandbox {
@@ -139,7 +137,6 @@ impl Sandbox {
             python: None,
             helper,
             state_dir,
-            next: AtomicU64::new(0),
         };
         // Asking Python takes as long as all the rest, so both are done at once.
         let (python, chosen) = tokio::join!(find_python(), sandbox.try_tiers(choice));
@@ -302,7 +299,7 @@ impl Sandbox {
             path_first.extend(python.path_first.iter().cloned());
         }
         Ok(Order {
-            id: self.next_id(),
+            id: record::fresh_id(),
             tier: self.tier,
             state_dir: self.state_dir.clone(),
             cgroups: self.cgroups.clone(),
@@ -319,14 +316,6 @@ impl Sandbox {
             path_first,
             egress: job.egress.filter(|_| self.can_reach_proxy()),
         })
-    }
-
-    /// Unique on this machine as long as it runs.
-    fn next_id(&self) -> String {
-        static SANDBOXES: AtomicU64 = AtomicU64::new(0);
-        let number = SANDBOXES.fetch_add(1, Ordering::Relaxed) + self.next.fetch_add(1, Ordering::Relaxed);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        format!("{:x}-{:x}-{number:x}", std::process::id(), now.as_nanos())
     }
 
     async fn spawn(&self, order: &Order) -> Result<(Child, ChildStdin, BufReader<ChildStdout>), SandboxError> {

@@ -50,8 +50,9 @@ pub(crate) fn supervise() -> ExitCode {
     }
 }
 
-fn prepare() -> Result<Option<(Order, SignalFd)>, String> {
-    // Away from the terminal and the process group of the server: ^C there is the server's business.
+/// Gets ready to be there for others: away from the terminal and the process group of the server (^C there is the server's business),
+/// parent of all orphans among what descends from here, and with the signals in a queue.
+pub(crate) fn stand_apart() -> Result<SignalFd, String> {
     nix::unistd::setsid().map_err(|e| format!("setsid: {e}"))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|e| format!("subreaper: {e}"))?;
     let mut wanted = SigSet::empty();
@@ -59,7 +60,11 @@ fn prepare() -> Result<Option<(Order, SignalFd)>, String> {
         wanted.add(signal);
     }
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&wanted), None).map_err(|e| format!("signals: {e}"))?;
-    let signals = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| format!("signals: {e}"))?;
+    SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| format!("signals: {e}"))
+}
+
+fn prepare() -> Result<Option<(Order, SignalFd)>, String> {
+    let signals = stand_apart()?;
     let mut text = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     while text.last() != Some(&b'\n') {
@@ -78,7 +83,7 @@ fn prepare() -> Result<Option<(Order, SignalFd)>, String> {
 fn run(order: &Order, signals: &SignalFd) -> ExitCode {
     let group = Group::plan(&order.cgroups, &order.id);
     let tmp = order.tmp.join(&order.id);
-    let record = Record::new(&order.id, group.clone(), tmp.clone());
+    let record = Record::new(&order.id, group.clone(), Some(tmp.clone()));
     let made = record
         .write(&order.state_dir)
         .map_err(|e| format!("record: {e}"))
@@ -309,7 +314,7 @@ fn server_is_gone() -> bool {
 
 /// Kills everything in the group and everything that descends from this process, until nothing is left. `false` if something would not
 /// die in time.
-fn kill_everything(group: &Group, signals: &SignalFd) -> bool {
+pub(crate) fn kill_everything(group: &Group, signals: &SignalFd) -> bool {
     let (own, since) = (nix::unistd::getpid().as_raw(), Instant::now());
     // Orphans of the run become children of this process, so "no children" means that nothing of it is alive.
     while reap_all() || !group.pids().is_empty() {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod escapes;
 mod files;
+mod keeping;
 mod limits;
 mod neighbours;
 mod nobody;
