@@ -52,13 +52,12 @@ impl Home {
         self.dir.join("mcp.json")
     }
 
-    /// Everything MCP keeps: servers, approved tools, trusted projects, running children.
+    /// Everything MCP keeps: servers, approved tools, trusted projects.
     pub(crate) fn mcp_files(&self) -> maos_tools::mcp::McpFiles {
         maos_tools::mcp::McpFiles {
             config: self.mcp_file(),
             trusted: self.dir.join("mcp-trusted.json"),
             pins: self.dir.join("mcp-pins.json"),
-            children: self.run().join("mcp-children.json"),
         }
     }
 

@@ -261,6 +261,11 @@ fn consensus(config: &Config) -> maos_runtime::ConsensusOptions {
     }
 }
 
+/// This program as the helper that contains and keeps others.
+pub(crate) fn helper() -> maos_sandbox::Helper {
+    maos_sandbox::Helper { program: PathBuf::from("/proc/self/exe"), prefix: vec![crate::SANDBOX_EXEC.to_owned()] }
+}
+
 /// Rules of the way out.
 pub(crate) fn policy(config: &Config) -> Result<maos_egress::Policy, CliError> {
     Ok(maos_egress::Policy {
@@ -285,7 +290,7 @@ fn tools(home: &Home, config: &Config, start: &Start) -> Result<maos_runtime::To
     };
     let secrets = pairs(config, "tools.secrets").into_iter().map(|(name, value)| (name, SecretString::from(value))).collect();
     Ok(maos_runtime::ToolOptions {
-        helper: Some(maos_sandbox::Helper { program: PathBuf::from("/proc/self/exe"), prefix: vec![crate::SANDBOX_EXEC.to_owned()] }),
+        helper: Some(helper()),
         sandbox: choice,
         network_allow: all(config, "sandbox.network_allow")?,
         policy,

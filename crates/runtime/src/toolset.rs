@@ -4,7 +4,7 @@ use crate::agents::{Definitions, Known};
 use crate::read_output::{READ_OUTPUT, ReadOutput};
 use crate::tools::{Approval, Contents, Tool, ToolBox, WEB_SEARCH};
 use maos_egress::{Egress, HostPattern, Policy};
-use maos_sandbox::{Choice, Helper, Quota, Sandbox};
+use maos_sandbox::{Choice, Helper, Keep, Quota, Sandbox};
 use maos_store::Store;
 use maos_tools::mcp::{Endpoint, McpConfig, McpFiles, McpPool, PoolOptions, ServerConfig, ServerState, ServerStatus};
 use maos_tools::skills::{OPEN_SKILL, Skills};
@@ -24,7 +24,7 @@ const WATCHED_FILES_MAX: usize = 4_096;
 /// What the configuration says about tools.
 #[derive(Clone)]
 pub struct ToolOptions {
-    /// The program that is started again as the sandbox's helper; without one no program is run.
+    /// The program that is started again as the sandbox's helper; without one no program is run, of agents or MCP servers.
     pub helper: Option<Helper>,
     /// The tier of the sandbox.
     pub sandbox: Choice,
@@ -178,7 +178,8 @@ impl Toolset {
             Some((files, config)) => {
                 let urls: Vec<_> = config.servers.iter().filter_map(url).collect();
                 let way = egress.to_urls(&urls).map_err(|e| e.to_string())?;
-                let pool = PoolOptions { http: way.client(), environment: options.environment.clone(), files };
+                let keep = options.helper.clone().map(|helper| Keep { helper, state_dir: Some(state.clone()) });
+                let pool = PoolOptions { http: way.client(), environment: options.environment.clone(), files, keep };
                 Some(McpPool::start(config, pool))
             }
             None => None,

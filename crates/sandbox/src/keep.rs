@@ -25,7 +25,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// Longest line between the two, bytes.
@@ -69,7 +68,7 @@ enum Said {
 #[derive(Debug)]
 pub struct Kept {
     keeper: tokio::process::Child,
-    line: Option<tokio::net::UnixStream>,
+    line: Option<UnixStream>,
     pid: i32,
 }
 
@@ -89,13 +88,7 @@ impl Keep {
     ///
     /// # Errors
     /// A sentence: it could not be started.
-    pub async fn start(
-        &self,
-        program: &str,
-        args: Vec<String>,
-        env: Vec<(String, String)>,
-        cwd: PathBuf,
-    ) -> Result<(Kept, Pipes), String> {
+    pub async fn start(&self, program: &str, args: Vec<String>, env: Vec<(String, String)>, cwd: PathBuf) -> Result<(Kept, Pipes), String> {
         let failed = |e: &dyn std::fmt::Display| format!("'{program}' cannot be kept: {e}");
         let order = Order { id: fresh_id(), state_dir: self.state_dir.clone(), program: program.to_owned(), args, env, cwd };
         let mut order = serde_json::to_vec(&order).map_err(|e| failed(&e))?;
@@ -112,16 +105,10 @@ impl Keep {
         }
         let mut keeper = command.spawn().map_err(|e| failed(&format!("starting {}: {e}", self.helper.program.display())))?;
         drop(theirs);
-        ours.set_nonblocking(true).map_err(|e| failed(&e))?;
-        let mut line = tokio::net::UnixStream::from_std(ours).map_err(|e| failed(&e))?;
-        let answer = async {
-            line.write_all(&order).await?;
-            let mut answer = Vec::new();
-            tokio::io::BufReader::new((&mut line).take(LINE_BYTES_MAX)).read_until(b'\n', &mut answer).await?;
-            std::io::Result::Ok(answer)
-        };
-        let answer = tokio::time::timeout(START_MAX, answer).await.map_err(|_| failed(&"its keeper does not answer"))?;
-        match serde_json::from_slice(&answer.map_err(|e| failed(&e))?) {
+        // Not on a worker: a folder on a network that is gone may hold the keeper up.
+        let asked = tokio::task::spawn_blocking(move || ask(ours, &order)).await.map_err(|e| failed(&e))?;
+        let (line, answer) = asked.map_err(|e| failed(&format!("its keeper does not answer: {e}")))?;
+        match serde_json::from_slice(&answer) {
             Ok(Said::Started(pid)) => {
                 let pipes = (keeper.stdin.take(), keeper.stdout.take(), keeper.stderr.take());
                 let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(failed(&"it has no pipes")) };
@@ -131,6 +118,16 @@ impl Keep {
             Err(_) => Err(failed(&"its keeper died")),
         }
     }
+}
+
+/// Gives the order and waits for the answer: a line, or nothing if the keeper died.
+fn ask(mut line: UnixStream, order: &[u8]) -> std::io::Result<(UnixStream, Vec<u8>)> {
+    line.set_write_timeout(Some(START_MAX))?;
+    line.set_read_timeout(Some(START_MAX))?;
+    line.write_all(order)?;
+    let mut answer = Vec::new();
+    BufReader::new((&line).take(LINE_BYTES_MAX)).read_until(b'\n', &mut answer)?;
+    Ok((line, answer))
 }
 
 /// Lets a descriptor live across exec.

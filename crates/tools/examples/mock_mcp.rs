@@ -129,9 +129,9 @@ fn main() {
         },
         "exits" => std::process::exit(7),
         "greeting" => println!("Welcome to the mock server!\n\n{{\"not\": \"a message\"}}"),
-        // A child of its own in the same group, which must not outlive it.
+        // A child that leaves its group and session, and must not outlive it.
         "family" => {
-            let child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+            let child = std::process::Command::new("setsid").args(["sleep", "600"]).spawn().unwrap();
             remember(memory, &child.id().to_string());
         }
         "deaf" => {

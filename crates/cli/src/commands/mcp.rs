@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::print::table::{self, Cell, Column, ListFlags};
 use crate::print::text::{clean_line, cut};
 use crate::print::{Format, Style, Ui, suggest};
+use crate::settings;
 use clap::{Args, Subcommand};
 use maos_tools::Problem;
 use maos_tools::mcp::{self, Definitions, McpConfig, Pin, Pins, ServerConfig};
@@ -188,7 +189,8 @@ fn read_pin(app: &App, pins: &Pins, name: &str) -> Result<Option<Pin>, CliError>
 
 /// Connects to a server once.
 fn probe(app: &App, server: &ServerConfig) -> Result<mcp::Probe, CliError> {
-    let probed = client::block_on(mcp::probe(server, std::env::vars().collect(), crate::settings::policy(&app.config()?)?))?;
+    let (environment, policy) = (std::env::vars().collect(), settings::policy(&app.config()?)?);
+    let probed = client::block_on(mcp::probe(server, environment, policy, settings::helper()))?;
     probed.map_err(|why| {
         let place = match server.endpoint.transport() {
             "stdio" => format!("run it yourself: {}", server.endpoint.shown()),

@@ -37,8 +37,6 @@ pub struct McpFiles {
     pub trusted: PathBuf,
     /// The approved tools of each server.
     pub pins: PathBuf,
-    /// The running children, so that a later start can end what a crash left behind.
-    pub children: PathBuf,
 }
 
 /// Every server that is configured, and what is wrong with the files.

@@ -1,10 +1,11 @@
 //! One connection to one server: made, asked for its tools, and ended. Invariant: every step has a limit of time and size.
-use crate::mcp::child::{Child, Keeper};
+use crate::mcp::child::Child;
 use crate::mcp::config::{Endpoint, ServerConfig};
 use crate::mcp::noise::Noise;
 use crate::mcp::pins::TOOLS_MAX;
 use crate::mcp::text::clean;
 use crate::mcp::transport::{ChildTransport, Guarded, MESSAGE_BYTES_MAX};
+use maos_sandbox::Keep;
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::RoleClient;
 use rmcp::model::{
@@ -48,7 +49,7 @@ const ERROR_BYTES_MAX: usize = 1024;
 pub(super) struct Means {
     pub(super) http: reqwest::Client,
     pub(super) inherited: Vec<(String, String)>,
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) keep: Option<Keep>,
 }
 
 /// An open connection. Dropping it ends the server's program and all it started.
@@ -75,7 +76,7 @@ impl Connection {
         let us = ClientConfig::new(ClientCapabilities::default(), Implementation::new("maos", env!("CARGO_PKG_VERSION")));
         let (greeted, mut child) = match &server.endpoint {
             Endpoint::Stdio { .. } => {
-                let (child, pipes) = Child::start(server, &means.inherited, &means.keeper)?;
+                let (child, pipes) = Child::start(server, &means.inherited, means.keep.as_ref()).await?;
                 let transport = Guarded::new(ChildTransport::new(pipes, Arc::clone(&noise)), Arc::clone(&noise), Arc::clone(&changed));
                 (timeout(GREETING_MAX, serve_client(us, transport)).await, Some(child))
             }

@@ -1,11 +1,11 @@
 //! All MCP servers of a node, shared by all agents.
-use crate::mcp::child::Keeper;
 use crate::mcp::config::{McpConfig, McpFiles};
 use crate::mcp::connection::Means;
 use crate::mcp::pins::{Definitions, Pins};
 use crate::mcp::server::{Server, ServerState, ServerStatus};
 use crate::mcp::tool::McpTool;
 use crate::tool::Tool;
+use maos_sandbox::Keep;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -19,8 +19,10 @@ pub struct PoolOptions {
     pub http: reqwest::Client,
     /// Our environment; children get the variables of [`super::INHERITED`] of it and nothing else.
     pub environment: Vec<(String, String)>,
-    /// Where pins and the record of children are.
+    /// Where pins are.
     pub files: McpFiles,
+    /// How servers that are programs are kept; without it they are not started.
+    pub keep: Option<Keep>,
 }
 
 /// The MCP servers of a node. Dropping it ends them; [`McpPool::shutdown`] does so in order and waits.
@@ -52,8 +54,7 @@ impl McpPool {
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         if servers.iter().any(|s| !s.config.disabled) {
-            let keeper = Arc::new(Keeper::start(Some(options.files.children)));
-            let means = Arc::new(Means { http: options.http, inherited: options.environment, keeper });
+            let means = Arc::new(Means { http: options.http, inherited: options.environment, keep: options.keep });
             for server in servers.iter().filter(|s| !s.config.disabled) {
                 running.spawn(Arc::clone(server).run(Arc::clone(&means), pins.clone(), version.clone(), stop.clone()));
             }
@@ -132,7 +133,7 @@ impl McpPool {
 
 impl Drop for McpPool {
     fn drop(&mut self) {
-        // The tasks are aborted with the set they are in; each drops its child, which kills the group.
+        // The tasks are aborted with the set they are in; each drops its child, which kills it.
         self.stop.cancel();
     }
 }

@@ -1,10 +1,9 @@
 //! Connects to one server once, to show what it offers: for `maos mcp test`.
-use crate::mcp::child::Keeper;
 use crate::mcp::config::{Endpoint, ServerConfig};
 use crate::mcp::connection::{Connection, Means};
 use crate::mcp::pins::{Definitions, definitions};
 use maos_egress::{Egress, Policy};
-use std::sync::Arc;
+use maos_sandbox::{Helper, Keep};
 use std::time::{Duration, Instant};
 
 /// What a server showed.
@@ -24,10 +23,10 @@ pub struct Probe {
 ///
 /// # Errors
 /// A sentence that says what went wrong.
-pub async fn probe(server: &ServerConfig, environment: Vec<(String, String)>, policy: Policy) -> Result<Probe, String> {
+pub async fn probe(server: &ServerConfig, environment: Vec<(String, String)>, policy: Policy, helper: Helper) -> Result<Probe, String> {
     let url = if let Endpoint::Http { url, .. } = &server.endpoint { Some(url) } else { None };
     let http = Egress::new(policy).and_then(|egress| egress.to_urls(url)).map_err(|e| e.to_string())?.client();
-    let means = Means { http, inherited: environment, keeper: Arc::new(Keeper::start(None)) };
+    let means = Means { http, inherited: environment, keep: Some(Keep { helper, state_dir: None }) };
     let connection = Connection::open(server, &means).await?;
     let begun = Instant::now();
     let listed = connection.list().await;

@@ -297,6 +297,10 @@ impl Server {
                     }
                 }
                 () = self.trouble.notified() => {
+                    // Its end is only being taken note of; how it ended says more than that it does not answer.
+                    if connection.peer.is_transport_closed() {
+                        return End::Lost(connection.ended().await);
+                    }
                     if !alive(&connection.peer).await {
                         return End::Lost("it does not answer any more".into());
                     }

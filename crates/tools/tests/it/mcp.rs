@@ -2,7 +2,7 @@
 use maos_engine::event::Repeat;
 use maos_engine::ids::{AgentId, EffectId, Place, StepId, TaskId};
 use maos_engine::taint::Taint;
-use maos_sandbox::{Quota, Workspace};
+use maos_sandbox::{Helper, Keep, Quota, Workspace};
 use maos_tools::mcp::{McpConfig, McpFiles, McpPool, PoolOptions, ServerState};
 use maos_tools::{Approval, Call, Output, Tool};
 use serde_json::{Value, json};
@@ -34,12 +34,12 @@ impl Home {
     }
 
     pub(crate) fn files(&self) -> McpFiles {
-        McpFiles {
-            config: self.path("mcp.json"),
-            trusted: self.path("mcp-trusted.json"),
-            pins: self.path("mcp-pins.json"),
-            children: self.path("run/mcp-children.json"),
-        }
+        McpFiles { config: self.path("mcp.json"), trusted: self.path("mcp-trusted.json"), pins: self.path("mcp-pins.json") }
+    }
+
+    fn keep(&self) -> Keep {
+        let helper = Helper { program: env!("CARGO_BIN_EXE_maos-tools-helper").into(), prefix: Vec::new() };
+        Keep { helper, state_dir: Some(self.path("state")) }
     }
 
     /// Remembers for the mock.
@@ -68,7 +68,7 @@ impl Home {
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         let secret = ("CLAUDE_API_KEY".to_owned(), "sk-canary".to_owned());
         let path = ("PATH".to_owned(), std::env::var("PATH").unwrap());
-        PoolOptions { http, environment: vec![secret, path], files: self.files() }
+        PoolOptions { http, environment: vec![secret, path], files: self.files(), keep: Some(self.keep()) }
     }
 
     /// A pool with the mock in a mode as its only server, `m`; connected.
@@ -188,14 +188,11 @@ async fn the_end_leaves_no_process() {
         let child: i32 = home.memory().trim().parse().unwrap();
         assert!(is_alive(server) && is_alive(child), "{mode}");
         pool.shutdown().await;
-        assert!(!is_alive(server), "{mode}");
-        // It was killed with its group; the kernel takes it down a moment later.
-        until_gone(child).await;
+        assert!(!is_alive(server) && !is_alive(child), "{mode}");
         assert_eq!(pool.status()[0].state, ServerState::Stopped);
         let after = echo(&pool, "hello").await;
         assert!(after.is_error && after.text.contains("switched off"), "{after:?}");
-        let record = std::fs::read_to_string(home.path("run/mcp-children.json")).unwrap();
-        assert!(!record.contains("pid"), "{record}");
+        assert_eq!(std::fs::read_dir(home.path("state/runs")).unwrap().count(), 0);
     }
 }
 
@@ -218,27 +215,8 @@ async fn dropping_the_pool_ends_its_servers() {
 }
 
 #[tokio::test]
-async fn a_crash_of_maos_leaves_no_server_for_long() {
-    // What a crash leaves: a running child in the record, and nobody who watches over it.
-    let home = Home::new();
-    let mut left = std::process::Command::new("sleep");
-    std::os::unix::process::CommandExt::process_group(&mut left, 0);
-    let mut left = left.arg("600").spawn().unwrap();
-    let pid = i32::try_from(left.id()).unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let started: u64 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
-    std::fs::create_dir_all(home.path("run")).unwrap();
-    // Our own pid with another start time stands for a pid that was given to somebody else: it must live.
-    let record = json!({"children": [{"pid": pid, "started": started}, {"pid": std::process::id(), "started": 1}]});
-    std::fs::write(home.path("run/mcp-children.json"), record.to_string()).unwrap();
-    let pool = home.one("plain", json!({})).await;
-    assert_eq!(left.wait().unwrap().code(), None, "it was killed by a signal");
-    pool.shutdown().await;
-}
-
-#[tokio::test]
 async fn a_kill_of_maos_ends_its_servers() {
-    // A server that neither reads its input any more nor ends with it, and a child of its own: only the watchdog is left to end them.
+    // A server that neither reads its input any more nor ends with it, and a child of its own: only the keeper is left to end them.
     let home = Home::new();
     std::fs::write(home.path("mcp.json"), json!({"mcpServers": {"m": home.mock("family", json!({}))}}).to_string()).unwrap();
     let caller = mock().with_file_name("mcp_call");
@@ -254,12 +232,16 @@ async fn a_kill_of_maos_ends_its_servers() {
             _ => tokio::task::yield_now().await,
         }
     };
-    let record: Value = serde_json::from_str(&std::fs::read_to_string(home.path("children")).unwrap()).unwrap();
-    let server = i32::try_from(record["children"][0]["pid"].as_i64().unwrap()).unwrap();
+    let server = parent_of(child);
     assert!(is_alive(server) && is_alive(child));
     owner.kill().await.unwrap();
     until_gone(server).await;
     until_gone(child).await;
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
