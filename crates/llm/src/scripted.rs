@@ -121,7 +121,7 @@ fn reply(planned: Planned) -> Reply {
         .into_iter()
         .enumerate()
         .map(|(i, piece)| match piece {
-            Piece::Text(text) => Block::Text { text },
+            Piece::Text(text) | Piece::Cited { text, .. } => Block::Text { text },
             Piece::Thinking { text, signature } => Block::Thinking { thinking: text, signature },
             Piece::Redacted(data) => Block::RedactedThinking { data },
             Piece::Server(block) => Block::Provider { block },

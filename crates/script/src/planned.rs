@@ -19,6 +19,13 @@ pub(crate) const SERVER_TOOL_USE: &str = "server_tool_use";
 pub enum Piece {
     /// Text.
     Text(String),
+    /// Text with citations of what was found before.
+    Cited {
+        /// The text.
+        text: String,
+        /// The citations, as the Messages API has them; nobody else says them.
+        citations: Vec<serde_json::Value>,
+    },
     /// Extended thinking with its signature.
     Thinking {
         /// The thinking text.
@@ -171,7 +178,7 @@ impl Planned {
         let size = self.chunk_bytes;
         self.pieces.iter().flat_map(move |piece| -> Box<dyn Iterator<Item = Part<'_>> + '_> {
             match piece {
-                Piece::Text(text) => Box::new(chunks(text, size).map(Part::Text)),
+                Piece::Text(text) | Piece::Cited { text, .. } => Box::new(chunks(text, size).map(Part::Text)),
                 Piece::Thinking { text, .. } => Box::new(chunks(text, size).map(Part::Thinking)),
                 Piece::Server(block) if block["type"] == SERVER_TOOL_USE => {
                     let text = |key: &str| block[key].as_str().unwrap_or("");
@@ -203,7 +210,7 @@ fn figures(said: [i64; 5], counted: Usage) -> Usage {
 
 fn block_of(piece: &Piece) -> Block {
     match piece {
-        Piece::Text(text) => Block::Text { text: text.clone() },
+        Piece::Text(text) | Piece::Cited { text, .. } => Block::Text { text: text.clone() },
         Piece::Thinking { text, signature } => Block::Thinking { thinking: text.clone(), signature: signature.clone() },
         Piece::Server(block) => Block::Provider { block: block.clone() },
         Piece::Redacted(data) => Block::RedactedThinking { data: data.clone() },

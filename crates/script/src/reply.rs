@@ -198,8 +198,11 @@ impl Says {
             }
         }
         pad(&mut text, self.pad_tokens);
-        if !text.is_empty() {
-            pieces.push(Piece::Text(text));
+        let citations = self.search.as_ref().filter(|_| is_offered(request)).map(Search::citations).unwrap_or_default();
+        match (text.is_empty(), citations.is_empty()) {
+            (true, _) => {}
+            (false, true) => pieces.push(Piece::Text(text)),
+            (false, false) => pieces.push(Piece::Cited { text, citations }),
         }
         for call in &self.calls {
             for _ in 0..call.repeat {
@@ -224,7 +227,11 @@ fn limit(pieces: &mut Vec<Piece>, max_tokens: u64) -> (bool, u64) {
         let text = match &mut pieces[i] {
             // The provider's own work is no output of the model.
             Piece::Server(_) => continue,
-            Piece::Text(text) | Piece::Thinking { text, .. } | Piece::Redacted(text) | Piece::Tool { json: text, .. } => text,
+            Piece::Text(text)
+            | Piece::Cited { text, .. }
+            | Piece::Thinking { text, .. }
+            | Piece::Redacted(text)
+            | Piece::Tool { json: text, .. } => text,
         };
         let tokens = tokens_of_bytes(text.len() as u64);
         if used + tokens > max_tokens {

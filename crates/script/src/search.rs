@@ -25,6 +25,15 @@ impl Search {
         self.query.highest_group()
     }
 
+    /// What the text after it cites.
+    pub(crate) fn citations(&self) -> Vec<Value> {
+        let cite = |f: &FoundYaml| {
+            let index = seal(&f.url, &f.title);
+            json!({"type": "web_search_result_location", "url": f.url, "title": f.title, "cited_text": f.content, "encrypted_index": index})
+        };
+        self.results.iter().filter(|f| f.cited).map(cite).collect()
+    }
+
     /// The call and the result.
     pub(crate) fn blocks(&self, vars: &Vars, seed: u64) -> [Value; 2] {
         let id = drawn_id("srvtoolu_", seed);

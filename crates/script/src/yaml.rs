@@ -140,6 +140,8 @@ pub(crate) struct FoundYaml {
     pub(crate) title: String,
     pub(crate) url: String,
     pub(crate) content: String,
+    #[serde(default)]
+    pub(crate) cited: bool,
 }
 
 /// One tool call.

@@ -1,13 +1,14 @@
 //! Puts a reply together from the events of a stream.
 //!
 //! Invariant: only a stream that gave a stop reason and closed its blocks becomes a reply. Unknown events, blocks and deltas are
-//! passed over (citations too: the words they belong to are kept); garbled ones end the attempt. Blocks of the provider's own tools are kept
-//! as they came.
+//! passed over; garbled ones end the attempt. Blocks of the provider's own tools are kept as they came. What a text cites of them stands
+//! behind it as links, because everybody who reads it later sees the text alone.
 use std::borrow::Cow;
 
 use maos_engine::message::{Block, CallError, FailureClass, Reply, StopReason, Usage};
 use serde::Deserialize;
 use serde_json::Value;
+use url::Url;
 
 use super::error::{self, WireError};
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// Blocks in one reply.
 const BLOCKS_MAX: usize = 4_096;
+/// Pages cited by one block of text; more are left out.
+const CITED_MAX: usize = 16;
+/// Longest title of a cited page, characters.
+const TITLE_CHARS_MAX: usize = 120;
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -48,7 +53,29 @@ struct Delta<'a> {
     signature: Cow<'a, str>,
     #[serde(borrow, default)]
     partial_json: Cow<'a, str>,
+    citation: Option<Citation>,
     stop_reason: Option<String>,
+}
+
+/// A place that a text refers to. Only those on the web have an address; places in documents have none and are passed over.
+#[derive(Deserialize)]
+struct Citation {
+    url: Option<String>,
+    title: Option<String>,
+}
+
+impl Citation {
+    /// As a Markdown link.
+    fn link(&self) -> Option<String> {
+        let url = Url::parse(self.url.as_deref()?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        // A link ends at the first parenthesis of its address that has no partner.
+        let address = url.as_str().replace('(', "%28").replace(')', "%29");
+        let title = self.title.as_deref().unwrap_or_default();
+        let plain = title.chars().map(|c| if c.is_control() || "[]<>`\\".contains(c) { ' ' } else { c });
+        let words = plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
+        let title: String = words.chars().take(TITLE_CHARS_MAX).collect();
+        Some(if title.is_empty() { format!("<{address}>") } else { format!("[{title}]({address})") })
+    }
 }
 
 #[derive(Deserialize)]
@@ -113,7 +140,11 @@ impl WireUsage {
 }
 
 enum Building {
-    Text(String),
+    /// A text, and links to what it cites.
+    Text {
+        text: String,
+        cited: Vec<String>,
+    },
     Thinking {
         thinking: String,
         signature: String,
@@ -197,8 +228,17 @@ impl<'a> Assembler<'a> {
             "content_block_delta" => self.delta(event.index, event.delta),
             "content_block_start" => return self.start(event.index, event.content_block, data),
             "content_block_stop" => {
-                if let Some(slot) = self.slot(event.index) {
-                    slot.open = false;
+                let (wanted, parts) = (self.wanted, self.parts);
+                if let Some(slot) = self.slot(event.index)
+                    && std::mem::take(&mut slot.open)
+                    && let Building::Text { text, cited } = &mut slot.building
+                    && !cited.is_empty()
+                {
+                    let links = format!(" ({})", std::mem::take(cited).join(", "));
+                    text.push_str(&links);
+                    if wanted {
+                        parts.part(Part::Text(links));
+                    }
                 }
             }
             "message_start" => {
@@ -236,7 +276,7 @@ impl<'a> Assembler<'a> {
             return Err(self.truncated(&format!("more than {BLOCKS_MAX} blocks")));
         }
         let building = match &*start.kind {
-            "text" => Building::Text(start.text.unwrap_or_default()),
+            "text" => Building::Text { text: start.text.unwrap_or_default(), cited: Vec::new() },
             "thinking" => {
                 Building::Thinking { thinking: start.thinking.unwrap_or_default(), signature: start.signature.unwrap_or_default() }
             }
@@ -271,7 +311,15 @@ impl<'a> Assembler<'a> {
         let (wanted, parts) = (self.wanted, self.parts);
         let Some(slot) = self.slot(index) else { return };
         match (&mut slot.building, &*delta.kind) {
-            (Building::Text(text), "text_delta") => {
+            (Building::Text { cited, .. }, "citations_delta") => {
+                if let Some(link) = delta.citation.as_ref().and_then(Citation::link)
+                    && cited.len() < CITED_MAX
+                    && !cited.contains(&link)
+                {
+                    cited.push(link);
+                }
+            }
+            (Building::Text { text, .. }, "text_delta") => {
                 text.push_str(&delta.text);
                 if wanted {
                     parts.part(Part::Text(delta.text.into_owned()));
@@ -307,8 +355,8 @@ impl<'a> Assembler<'a> {
         let mut content = Vec::with_capacity(self.slots.len());
         for (i, slot) in self.slots.into_iter().enumerate() {
             match slot.building {
-                Building::Text(text) if text.is_empty() => {}
-                Building::Text(text) => content.push(Block::Text { text }),
+                Building::Text { text, .. } if text.is_empty() => {}
+                Building::Text { text, .. } => content.push(Block::Text { text }),
                 // Unsigned because cut: it could not be sent back.
                 Building::Thinking { signature, .. } if signature.is_empty() && slot.open => {}
                 Building::Thinking { thinking, signature } => content.push(Block::Thinking { thinking, signature }),
@@ -450,6 +498,28 @@ mod tests {
         let garbled: Vec<String> = EVENTS.iter().map(|e| e.replace("\\\"query\\\"", "query")).collect();
         let garbled: Vec<&str> = garbled.iter().map(String::as_str).collect();
         assert!(read(&garbled).unwrap_err().message.contains("not JSON"));
+    }
+
+    #[test]
+    fn what_a_text_cites_stands_behind_it() {
+        let page = |url: &str, title: &str| {
+            let citation =
+                json!({"type": "web_search_result_location", "url": url, "title": title, "cited_text": "x", "encrypted_index": "E"});
+            json!({"type": "content_block_delta", "index": 1, "delta": {"type": "citations_delta", "citation": citation}}).to_string()
+        };
+        let cites = [
+            page("https://example.org/a_(b)?q=1", "A [page]\n of `words`"),
+            page("https://example.org/a_(b)?q=1", "A [page]\n of `words`"),
+            page("http://example.org/", ""),
+            page("javascript:alert(1)", "no page"),
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"citations_delta","citation":{"type":"char_location","document_index":0}}}"#
+                .to_owned(),
+        ];
+        let mut events = EVENTS.map(str::to_owned).to_vec();
+        events.splice(5..5, cites);
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let text = read(&events).unwrap().text();
+        assert_eq!(text, "hi ([A page of words](https://example.org/a_%28b%29?q=1), <http://example.org/>)");
     }
 
     #[test]

@@ -159,7 +159,7 @@ async fn the_providers_own_search_goes_back_as_it_came() {
 rules:
   - match: {turn: 1}
     reply:
-      server_search: {query: 'about {{prompt}}', results: [{title: T, url: 'https://example.org/a', content: 'words of a stranger'}]}
+      server_search: {query: 'about {{prompt}}', results: [{title: T, url: 'https://example.org/a', content: 'words of a stranger', cited: true}]}
       text: I have found something.
       stop_reason: pause_turn
       chunk: 3
@@ -180,7 +180,7 @@ rules:
     assert_eq!(search["type"], "server_tool_use");
     assert!(search["input"]["query"].as_str().is_some_and(|q| q.starts_with("about ")), "{search}");
     assert_eq!((&found["tool_use_id"], &found["content"][0]["url"]), (&search["id"], &json!("https://example.org/a")));
-    assert_eq!(text, "I have found something.");
+    assert_eq!(text, "I have found something. ([T](https://example.org/a))");
 
     // It goes on with the same conversation, without a word in between.
     let with = |content: Vec<Block>| {

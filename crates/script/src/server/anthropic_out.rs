@@ -87,6 +87,7 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
     let index = index.to_string();
     let start = match piece {
         Piece::Text(_) => r#"{"type":"text","text":""}"#.to_owned(),
+        Piece::Cited { .. } => r#"{"citations":[],"type":"text","text":""}"#.to_owned(),
         Piece::Thinking { .. } => r#"{"type":"thinking","thinking":"","signature":""}"#.to_owned(),
         Piece::Redacted(data) => {
             format!(r#"{{"type":"redacted_thinking","data":{}}}"#, quoted(data))
@@ -104,6 +105,13 @@ fn block(out: &mut Frames, index: usize, piece: &Piece, chunk_bytes: usize) {
     };
     match piece {
         Piece::Text(text) => chunks(text, chunk_bytes).for_each(|part| delta("text_delta", "text", part)),
+        Piece::Cited { text, citations } => {
+            chunks(text, chunk_bytes).for_each(|part| delta("text_delta", "text", part));
+            for citation in citations {
+                let delta = serde_json::json!({"type": "citations_delta", "citation": citation}).to_string();
+                out.content("content_block_delta", &[r#"{"type":"content_block_delta","index":"#, &index, r#","delta":"#, &delta, "}"]);
+            }
+        }
         Piece::Thinking { text, signature } => {
             chunks(text, chunk_bytes).for_each(|part| delta("thinking_delta", "thinking", part));
             delta("signature_delta", "signature", signature);
@@ -152,6 +160,7 @@ pub(crate) fn whole(planned: &Planned, ended: bool) -> String {
         }
         let block = match piece {
             Piece::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
+            Piece::Cited { text, citations } => serde_json::json!({"type": "text", "text": text, "citations": citations}).to_string(),
             Piece::Thinking { text, signature } => {
                 format!(r#"{{"type":"thinking","thinking":{},"signature":{}}}"#, quoted(text), quoted(signature))
             }

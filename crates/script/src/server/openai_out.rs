@@ -65,7 +65,7 @@ impl Chunks {
         let mut tools = 0;
         for piece in pieces {
             match piece {
-                Piece::Text(text) => {
+                Piece::Text(text) | Piece::Cited { text, .. } => {
                     for part in chunks(text, chunk_bytes) {
                         self.content(&format!(r#"{{"content":{}}}"#, quoted(part)));
                     }
@@ -130,7 +130,7 @@ pub(crate) fn whole(planned: &Planned, ended: bool, created: u64) -> String {
     let (mut text, mut thinking, mut calls) = (String::new(), String::new(), Vec::new());
     for piece in &planned.pieces {
         match piece {
-            Piece::Text(part) => text.push_str(part),
+            Piece::Text(part) | Piece::Cited { text: part, .. } => text.push_str(part),
             Piece::Thinking { text: part, .. } => thinking.push_str(part),
             Piece::Redacted(_) | Piece::Server(_) => {}
             Piece::Tool { id, name, json } => calls.push(format!(
