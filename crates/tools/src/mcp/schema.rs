@@ -1,6 +1,7 @@
 //! JSON Schemas of strangers: used to check arguments only where that can do no harm.
 //!
-//! Invariant: a schema that passed [`fit`] can be compiled, never reads anything from elsewhere, and ends on every argument.
+//! Invariant: a schema that passed [`fit`] can be compiled, never reads anything from elsewhere, and ends on every argument; on those that
+//! are [`affordable`], soon.
 use crate::mcp::text::clean;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Value, json};
@@ -13,6 +14,25 @@ const SCHEMA_BYTES_MAX: usize = 32 * 1024;
 const DEPTH_MAX: usize = 32;
 /// Most references that are followed to check one argument: each place that refers to a part has it checked anew.
 const REFERENCES_MAX: usize = 10_000;
+/// Most meetings of a part of a schema with a part of the arguments.
+const MEETINGS_MAX: usize = 1_000_000;
+/// Most meetings within each other.
+const NESTED_MAX: usize = 256;
+/// Keywords whose schemas are about the same place as the schema they stand in.
+const ABOUT_THE_SAME: [&str; 9] = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"];
+/// Keywords whose schemas are about what the place holds.
+const ABOUT_PARTS: [&str; 10] = [
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "propertyNames",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "unevaluatedItems",
+    "contains",
+];
 /// Keywords that refer to another part.
 const REFERS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
@@ -75,6 +95,67 @@ fn follow<'a>(root: &'a Value, at: &'a Value, open: &mut Vec<&'a Value>, left: &
             _ => follow(root, inner, open, left),
         }),
         _ => true,
+    }
+}
+
+/// Whether a check of these arguments is a matter of moments. Static bounds cannot tell: a part that refers to itself twice, one level
+/// deeper each time, doubles with every level of the arguments; and a long chain of references, once for each level, fills the stack.
+///
+/// Walks as a check would and counts each meeting of a schema with a place in the arguments; more than a check makes, never fewer.
+pub(super) fn affordable(schema: &Value, args: &Value) -> bool {
+    Walk { root: schema, meetings: 0, nested: 0 }.meet(schema, args, &mut vec![])
+}
+
+struct Walk<'a> {
+    root: &'a Value,
+    meetings: usize,
+    nested: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// `open` are the schemas that references lead through at this very place: a check does not enter one twice.
+    fn meet(&mut self, schema: &'a Value, place: &Value, open: &mut Vec<&'a Value>) -> bool {
+        let Value::Object(keywords) = schema else { return true };
+        self.meetings += 1;
+        if self.meetings > MEETINGS_MAX || self.nested == NESTED_MAX {
+            return false;
+        }
+        self.nested += 1;
+        let fits = keywords.iter().all(|(keyword, inner)| self.follow(keyword, inner, place, open));
+        self.nested -= 1;
+        fits
+    }
+
+    fn follow(&mut self, keyword: &str, inner: &'a Value, place: &Value, open: &mut Vec<&'a Value>) -> bool {
+        match (keyword, inner) {
+            (refers, Value::String(to)) if REFERS.contains(&refers) => {
+                let target = to.strip_prefix('#').and_then(|pointer| target(self.root, pointer));
+                let Some(target) = target.filter(|t| !open.iter().any(|o| std::ptr::eq(*o, *t))) else { return true };
+                open.push(target);
+                let fits = self.meet(target, place, open);
+                open.pop();
+                fits
+            }
+            (same, _) if ABOUT_THE_SAME.contains(&same) => schemas(inner).all(|inner| self.meet(inner, place, open)),
+            ("properties", Value::Object(named)) => {
+                named.iter().all(|(name, inner)| place.get(name).is_none_or(|part| self.meet(inner, part, &mut vec![])))
+            }
+            (parts, _) if ABOUT_PARTS.contains(&parts) => match place {
+                Value::Object(map) => schemas(inner).all(|inner| map.values().all(|part| self.meet(inner, part, &mut vec![]))),
+                Value::Array(all) => schemas(inner).all(|inner| all.iter().all(|part| self.meet(inner, part, &mut vec![]))),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+}
+
+/// The schemas of a keyword: itself, and those it may hold under names or in a list.
+fn schemas(keyword: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
+    match keyword {
+        Value::Array(all) => Box::new(all.iter()),
+        Value::Object(named) => Box::new(std::iter::once(keyword).chain(named.values())),
+        _ => Box::new(std::iter::empty()),
     }
 }
 
@@ -177,6 +258,33 @@ mod tests {
             assert_eq!(checked.is_valid(&json!({"a": 1})), checked.validate(&json!({"a": 1})).is_ok(), "{schema}");
             assert!(!checked.is_valid(&json!([])), "{schema}");
         }
+    }
+
+    #[test]
+    fn what_doubles_with_every_level_of_the_arguments_is_not_begun() {
+        let twice = |inner: Value| json!({"$defs": {"n": inner}, "$ref": "#/$defs/n"});
+        let again = json!({"properties": {"x": {"$ref": "#/$defs/n"}}});
+        let nested = |levels| (0..levels).fold(json!({}), |inner, _| json!({"x": inner}));
+        for schema in [
+            twice(json!({"allOf": [again, again]})),
+            twice(json!({"anyOf": [{"type": "string"}, again], "not": again})),
+            twice(json!({"additionalProperties": {"$ref": "#/$defs/n"}, "patternProperties": {"x": {"$ref": "#/$defs/n"}}})),
+            twice(json!({"if": again, "then": {}, "dependentSchemas": {"x": again}})),
+        ] {
+            assert!(fit(schema.clone()).is_ok() && affordable(&schema, &nested(8)), "{schema}");
+            assert!(!affordable(&schema, &nested(100)), "{schema}");
+        }
+        // A chain through eighty parts, anew at every level.
+        let link = |n: usize| (format!("d{n}"), json!({"$ref": format!("#/$defs/d{}", n + 1)}));
+        let mut chain: serde_json::Map<String, Value> = (0..80).map(link).collect();
+        chain.insert("d80".into(), json!({"properties": {"x": {"$ref": "#/$defs/d0"}}}));
+        let chain = json!({"$defs": chain, "$ref": "#/$defs/d0"});
+        assert!(fit(chain.clone()).is_ok() && !affordable(&chain, &nested(100)));
+        // A tree that refers to itself once for each branch is met once for each node, however deep.
+        let tree = twice(json!({"properties": {"x": {"$ref": "#/$defs/n"}, "y": {"$ref": "#/$defs/n"}}}));
+        assert!(affordable(&tree, &nested(60)));
+        let list = json!({"properties": {"all": {"items": {"properties": {"a": {"type": "string"}, "b": {"enum": [1]}}}}}});
+        assert!(affordable(&list, &json!({"all": vec![json!({"a": "a", "b": 1}); 20_000]})));
     }
 
     #[test]

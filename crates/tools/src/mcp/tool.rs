@@ -61,6 +61,9 @@ impl Tool for McpTool {
         if !args.is_object() {
             return Err("The arguments must be an object.".into());
         }
+        if !schema::affordable(&self.spec.input_schema, args) {
+            return Err("The arguments are nested too deeply to be checked against this tool's schema; write them flatter.".into());
+        }
         let faults: Vec<String> = self
             .validator
             .iter_errors(args)
