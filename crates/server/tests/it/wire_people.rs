@@ -166,6 +166,27 @@ async fn attached_files_are_read_by_agents_and_are_no_artifacts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attachments_that_do_not_fit_into_a_workspace_together_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node_with(dir.path(), Some(SCRIPT), |options| (options.tools.quota.bytes, options.tools.quota.files) = (100, 3)).await;
+    let c = &node.client;
+    let upload = c.upload_file(futures_util::stream::iter([Ok(vec![b'x'; 40])]), 40).await.unwrap();
+    let files = |count: usize| (0..count).map(|n| Attachment { name: format!("{n}.txt"), file_id: upload.file_id.clone() }).collect();
+    let submit = |count| async move { c.submit_task(&TaskSubmit { attachments: files(count), ..one("READ", "analyst") }, None).await };
+    submit(2).await.unwrap();
+    let error = submit(3).await.unwrap_err();
+    let problem = error.problem().unwrap();
+    assert_eq!((problem.code, problem.errors[0].pointer.as_deref()), (ProblemCode::ValidationFailed, Some("/attachments")));
+    let why = &problem.errors[0].detail;
+    assert!(why.contains("3 files of 120 bytes do not fit") && why.contains("workspace.max_size is 100 bytes"), "{why}");
+    let empty = c.upload_file(futures_util::stream::iter([Ok(Vec::new())]), 0).await.unwrap();
+    let attachments = (0..4).map(|n| Attachment { name: format!("{n}"), file_id: empty.file_id.clone() }).collect();
+    let error = c.submit_task(&TaskSubmit { attachments, ..one("READ", "analyst") }, None).await.unwrap_err();
+    assert!(error.problem().unwrap().errors[0].detail.contains("workspace.max_files 3"), "{error}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_shows_which_instructions_were_used() {
     let dir = tempfile::tempdir().unwrap();
     let skills = dir.path().join("skills");
