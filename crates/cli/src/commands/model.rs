@@ -1,6 +1,7 @@
 //! `maos model …`: small models that run on this machine, without key and network.
 use crate::app::App;
 use crate::client;
+use crate::daemon::run_file::RunFile;
 use crate::error::{CliError, Outcome};
 use crate::exit::Exit;
 use crate::live::Screen;
@@ -191,6 +192,9 @@ fn pull_model(app: &App, name: Option<String>, from: Option<&str>) -> Outcome {
     }
     if let Some(model) = store.catalog().get(&installed.name) {
         app.ui.note(&format!("{} is ready. {}", installed.name, model.worth));
+    }
+    if RunFile::read_live(&app.home).is_some() {
+        app.ui.note("The running server can use it after its next start: maos restart");
     }
     Ok(Exit::Success)
 }
