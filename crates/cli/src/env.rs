@@ -18,9 +18,18 @@ pub(crate) const OWN: &[(&str, &str)] = &[
     ("CI", "when not empty: never prompt"),
 ];
 
-/// Variables of neighbouring tools and of the tests: known, so that no warning is given.
-const TOLERATED_PREFIXES: &[&str] =
-    &["MAOS_TEST_", "MAOS_BENCH_", "MAOS_SIM_", "MAOS_CRASH_", "MAOS_BIN", "MAOS_SCRIPTED_BIN", "MAOS_DASHBOARD_DIR", "MAOS_REQUIRE_UI"];
+/// Variables of neighbouring tools and of the tests, and the mark of programs that a server started: known, so that no warning is given.
+const TOLERATED_PREFIXES: &[&str] = &[
+    "MAOS_TEST_",
+    "MAOS_BENCH_",
+    "MAOS_SIM_",
+    "MAOS_CRASH_",
+    "MAOS_BIN",
+    "MAOS_SCRIPTED_BIN",
+    "MAOS_DASHBOARD_DIR",
+    "MAOS_REQUIRE_UI",
+    "MAOS_RUN",
+];
 
 /// A copy of the environment.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +114,7 @@ mod tests {
 
     #[test]
     fn empty_is_unset_and_unknown_names_are_found() {
-        let env = Env::of(&[("MAOS_HOME", "/x"), ("EMPTY", ""), ("MAOS_SYTEM", "1"), ("MAOS_TEST_X", "1")]);
+        let env = Env::of(&[("MAOS_HOME", "/x"), ("EMPTY", ""), ("MAOS_SYTEM", "1"), ("MAOS_TEST_X", "1"), ("MAOS_RUN", "1")]);
         assert_eq!(env.get("EMPTY"), None);
         assert_eq!(env.maos_names().collect::<Vec<_>>(), ["MAOS_SYTEM"]);
     }
