@@ -84,7 +84,7 @@ pub struct Pipes {
 }
 
 impl Keep {
-    /// Starts a program with these variables and no others, in a session of its own. It is looked up in the `PATH` that it is given.
+    /// Starts a program with these variables and no others, in a session and a process group apart from ours. It is looked up in the `PATH` that it is given.
     ///
     /// # Errors
     /// A sentence: it could not be started.
@@ -160,7 +160,8 @@ impl Kept {
         self.line = None;
     }
 
-    /// Waits until nothing of it is left; how the program ended.
+    /// Waits until nothing of it is left; how the program ended. Exit code 125 also means that something could not be killed or removed:
+    /// then the next start does it.
     ///
     /// # Errors
     /// The system cannot say.

@@ -23,6 +23,8 @@ use crate::{
 const BLOCKS_MAX: usize = 4_096;
 /// Pages cited by one block of text; more are left out.
 const CITED_MAX: usize = 16;
+/// Longest address of a cited page, bytes; one with a longer is left out.
+const ADDRESS_BYTES_MAX: usize = 2 * 1024;
 /// Longest title of a cited page, characters.
 const TITLE_CHARS_MAX: usize = 120;
 
@@ -67,7 +69,9 @@ struct Citation {
 impl Citation {
     /// As a Markdown link.
     fn link(&self) -> Option<String> {
-        let url = Url::parse(self.url.as_deref()?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let url = Url::parse(self.url.as_deref()?)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.as_str().len() <= ADDRESS_BYTES_MAX)?;
         // A link ends at the first parenthesis of its address that has no partner.
         let address = url.as_str().replace('(', "%28").replace(')', "%29");
         let title = self.title.as_deref().unwrap_or_default();
@@ -512,6 +516,7 @@ mod tests {
             page("https://example.org/a_(b)?q=1", "A [page]\n of `words`"),
             page("http://example.org/", ""),
             page("javascript:alert(1)", "no page"),
+            page(&format!("https://example.org/{}", "x".repeat(3_000)), "too long"),
             r#"{"type":"content_block_delta","index":1,"delta":{"type":"citations_delta","citation":{"type":"char_location","document_index":0}}}"#
                 .to_owned(),
         ];

@@ -33,6 +33,8 @@ const ABOUT_PARTS: [&str; 10] = [
     "unevaluatedItems",
     "contains",
 ];
+/// Keywords about what no other keyword was about.
+const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
 /// Keywords that refer to another part.
 const REFERS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
@@ -121,7 +123,11 @@ impl<'a> Walk<'a> {
             return false;
         }
         self.nested += 1;
-        let fits = keywords.iter().all(|(keyword, inner)| self.follow(keyword, inner, place, open));
+        // To know what was evaluated, a check asks the other keywords again for each thing that the place holds.
+        let asks_again = UNEVALUATED.iter().any(|keyword| keywords.contains_key(*keyword));
+        let held = place.as_object().map_or(0, serde_json::Map::len) + place.as_array().map_or(0, Vec::len);
+        let times = if asks_again { 1 + held } else { 1 };
+        let fits = (0..times).all(|_| keywords.iter().all(|(keyword, inner)| self.follow(keyword, inner, place, open)));
         self.nested -= 1;
         fits
     }
@@ -269,6 +275,7 @@ mod tests {
             twice(json!({"allOf": [again, again]})),
             twice(json!({"anyOf": [{"type": "string"}, again], "not": again})),
             twice(json!({"additionalProperties": {"$ref": "#/$defs/n"}, "patternProperties": {"x": {"$ref": "#/$defs/n"}}})),
+            twice(json!({"anyOf": [again, again], "unevaluatedProperties": false})),
             twice(json!({"if": again, "then": {}, "dependentSchemas": {"x": again}})),
         ] {
             assert!(fit(schema.clone()).is_ok() && affordable(&schema, &nested(8)), "{schema}");
